@@ -1,0 +1,220 @@
+//! The connection to the broker.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use async_nats::{Client, ConnectOptions, Event, jetstream};
+use tokio::{sync::watch, time::timeout};
+use tracing::{info, warn};
+
+use crate::{BrokerOptions, Shutdown, options::NatsUrl};
+
+/// The oldest nats-server that has what Glance needs.
+const VERSION_MIN: (i64, i64, i64) = (2, 10, 8);
+const URL_DEFAULT: &str = "nats://127.0.0.1:4222";
+
+/// A half-open connection is noticed after three of these.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait between two attempts to connect.
+const RETRY_MS: std::ops::RangeInclusive<u64> = 50..=500;
+/// How often the log says that the broker is still away.
+const REMIND: Duration = Duration::from_secs(10);
+const JETSTREAM_TIMEOUT: Duration = Duration::from_secs(3);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A connection to the broker that reconnects by itself.
+#[derive(Clone)]
+pub struct Broker {
+    /// For plain messages.
+    pub client: Client,
+    /// For streams and buckets.
+    pub jetstream: jetstream::Context,
+    link: watch::Receiver<Link>,
+}
+
+/// The shutdown came before the broker was there. A program that ends with this has not failed.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("told to stop before the broker was there")]
+pub struct Stopped;
+
+/// How the connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Link {
+    /// Whether it stands.
+    pub connected: bool,
+    /// How often it was made. A change means that messages may have been missed.
+    pub connects: u64,
+    /// How often a subscription dropped messages because it was not read fast enough. Some drops may go uncounted.
+    pub dropped: u64,
+    /// Whether it was closed for good.
+    pub closed: bool,
+}
+
+impl Broker {
+    /// Connects, and waits for the broker as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// When the broker is too old. When the shutdown comes first, it is [`Stopped`].
+    pub async fn connect(
+        name: &str,
+        options: &BrokerOptions,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Self> {
+        let url = match &options.nats_url {
+            Some(url) => url.clone(),
+            None => URL_DEFAULT.parse()?,
+        };
+        let (client, link) = tokio::select! {
+            connected = connect_at_last(name, &url) => connected,
+            () = shutdown.requested() => return Err(Stopped.into()),
+        };
+        let info = client.server_info();
+        if version_of(&info.version).is_none_or(|version| version < VERSION_MIN) {
+            let (major, minor, patch) = VERSION_MIN;
+            bail!(
+                "the broker at {url} is nats-server {}, and Glance needs {major}.{minor}.{patch} or newer with JetStream; upgrade it",
+                info.version
+            );
+        }
+        info!(version = info.version, "connected to the broker at {url}");
+        let jetstream = jetstream::ContextBuilder::new()
+            .timeout(JETSTREAM_TIMEOUT)
+            .build(client.clone());
+        Ok(Self {
+            client,
+            jetstream,
+            link,
+        })
+    }
+
+    /// How the connection is, now and later.
+    #[must_use]
+    pub fn link(&self) -> watch::Receiver<Link> {
+        self.link.clone()
+    }
+
+    /// Hands over what is queued, and closes the connection. Bounded in time.
+    ///
+    /// Whoever publishes must have stopped before.
+    pub async fn close(self) {
+        let mut link = self.link;
+        if !link.borrow().connected || self.client.drain().await.is_err() {
+            return;
+        }
+        let closed = link.wait_for(|link| link.closed || !link.connected);
+        if timeout(DRAIN_TIMEOUT, closed).await.is_err() {
+            warn!("the broker did not confirm the end of the connection in time");
+        }
+    }
+}
+
+async fn connect_at_last(name: &str, url: &NatsUrl) -> (Client, watch::Receiver<Link>) {
+    let mut reminded: Option<tokio::time::Instant> = None;
+    loop {
+        let (sender, mut link) = watch::channel(Link::default());
+        let cause = match connect_options(name, sender).connect(&url.0[..]).await {
+            Ok(client) => {
+                // The event comes right after; without it, every reader would see a second connect.
+                let connected = link.wait_for(|link| link.connects > 0);
+                if timeout(CONNECT_TIMEOUT, connected).await.is_err() {
+                    warn!("the broker's client does not tell its events");
+                }
+                return (client, link);
+            }
+            Err(cause) => cause,
+        };
+        if reminded.is_none_or(|at| at.elapsed() >= REMIND) {
+            warn!("waiting for the broker at {url}: {cause}");
+            reminded = Some(tokio::time::Instant::now());
+        }
+        tokio::time::sleep(Duration::from_millis(*RETRY_MS.end())).await;
+    }
+}
+
+fn connect_options(name: &str, sender: watch::Sender<Link>) -> ConnectOptions {
+    ConnectOptions::new()
+        .name(name)
+        .ping_interval(PING_INTERVAL)
+        .connection_timeout(CONNECT_TIMEOUT)
+        .max_reconnects(None)
+        .reconnect_delay_callback(|attempts| {
+            let attempts = u64::try_from(attempts).unwrap_or(u64::MAX);
+            let ms = attempts.saturating_mul(*RETRY_MS.start());
+            Duration::from_millis(ms.clamp(*RETRY_MS.start(), *RETRY_MS.end()))
+        })
+        .event_callback(move |event| {
+            note(&sender, &event);
+            std::future::ready(())
+        })
+}
+
+fn note(sender: &watch::Sender<Link>, event: &Event) {
+    match event {
+        Event::Connected => {
+            if sender.borrow().connects > 0 {
+                info!("connected to the broker again");
+            }
+            sender.send_modify(|link| {
+                link.connected = true;
+                link.connects += 1;
+            });
+        }
+        Event::Disconnected => {
+            warn!("the connection to the broker is lost");
+            sender.send_modify(|link| link.connected = false);
+        }
+        Event::SlowConsumer(_) => sender.send_modify(|link| link.dropped += 1),
+        Event::Closed => sender.send_modify(|link| {
+            link.connected = false;
+            link.closed = true;
+        }),
+        Event::ServerError(cause) => warn!("the broker reports: {cause}"),
+        Event::ClientError(cause) => warn!("the broker's client reports: {cause}"),
+        Event::LameDuckMode | Event::Draining => info!("the broker's connection: {event}"),
+    }
+}
+
+/// The numbers of a version such as `2.10.8` or `2.11.0-RC.1`.
+fn version_of(text: &str) -> Option<(i64, i64, i64)> {
+    let core = text.trim_start_matches('v').split(['-', '+']).next()?;
+    let mut numbers = core.split('.').map(|part| part.parse::<i64>().ok());
+    Some((numbers.next()??, numbers.next()??, numbers.next()??))
+}
+
+/// Waits between two attempts of something that needs the broker; `false` when it is time to stop.
+pub async fn pause(duration: Duration, shutdown: &Shutdown) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(duration) => true,
+        () = shutdown.requested() => false,
+    }
+}
+
+/// The revision of a value that a bucket republished: the sequence in its stream.
+///
+/// # Errors
+///
+/// When the message carries no such header, and so was not republished by a bucket.
+pub fn republished_revision(message: &async_nats::Message) -> anyhow::Result<u64> {
+    message
+        .headers
+        .as_ref()
+        .and_then(|headers| headers.get("Nats-Sequence"))
+        .and_then(|value| value.as_str().parse().ok())
+        .context("no sequence in the headers of a republished message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compares_versions_by_number() {
+        assert!(version_of("2.9.10").unwrap() < VERSION_MIN);
+        assert!(version_of("2.10.7").unwrap() < VERSION_MIN);
+        assert!(version_of("2.10.8").unwrap() >= VERSION_MIN);
+        assert!(version_of("2.11.0-RC.1").unwrap() >= VERSION_MIN);
+        assert_eq!(version_of("next"), None);
+    }
+}

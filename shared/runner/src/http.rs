@@ -1,0 +1,196 @@
+//! The HTTP listener: an accept loop with a limit on everything.
+//!
+//! warp's own server has no header timeout, and its graceful stop neither
+//! awaits nor closes upgraded connections, so hyper is driven here.
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use glance_protocol::ConfigError;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+use warp::{
+    http::{Request, StatusCode, header},
+    reply::Response,
+};
+
+use crate::Shutdown;
+
+/// What a service answers to requests.
+pub type Routes = warp::filters::BoxedFilter<(Response,)>;
+
+/// The address of the client, in the extensions of each request.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+/// Limits of a listener.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// How long a client may take to send the head of a request. It also ends
+    /// a kept connection on which no further request comes.
+    pub header_timeout: Duration,
+    /// The largest head of a request in bytes; at least 8,192.
+    pub header_bytes_max: usize,
+    /// The most header fields of a request.
+    pub headers_max: usize,
+    /// The most connections that are not upgraded.
+    pub connections_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(20),
+            header_bytes_max: 16 * 1024,
+            headers_max: 64,
+            connections_max: 20_000,
+        }
+    }
+}
+
+const BACKLOG: i32 = 4096;
+/// After a failed accept, which is mostly a lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const REFUSAL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// Opens a listening socket. `variables` names the settings, for the error.
+///
+/// # Errors
+///
+/// When the host is unknown or the port is taken.
+pub async fn bind(host: &str, port: u16, variables: &str) -> Result<TcpListener, ConfigError> {
+    let error = |cause: &dyn std::fmt::Display| {
+        let entry = format!("{host}:{port}");
+        let problem = format!("cannot listen there ({cause}); free the port or choose another");
+        ConfigError::new(variables, &entry, problem)
+    };
+    let addresses = tokio::net::lookup_host((host, port)).await;
+    let mut last = None;
+    for address in addresses.map_err(|e| error(&e))? {
+        match listen(address) {
+            Ok(listener) => return Ok(listener),
+            Err(cause) => last = Some(cause),
+        }
+    }
+    Err(match last {
+        Some(cause) => error(&cause),
+        None => error(&"the host has no address"),
+    })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // A restart must not wait for connections of the process before it.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Serves until the shutdown, then finishes the requests that were accepted.
+///
+/// Upgraded connections are not awaited: who upgraded them ends them. The caller bounds the wait.
+pub async fn serve(listener: TcpListener, routes: Routes, limits: Limits, shutdown: Shutdown) {
+    let tracker = TaskTracker::new();
+    let slots = Arc::new(Semaphore::new(limits.connections_max));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.requested() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => match slots.clone().try_acquire_owned() {
+                Ok(slot) => {
+                    let connection = Connection { stream, peer, slot };
+                    tracker.spawn(connection.serve(
+                        routes.clone(),
+                        limits.clone(),
+                        shutdown.clone(),
+                    ));
+                }
+                Err(_) => refuse(stream),
+            },
+            Err(cause) => {
+                warn!("cannot accept a connection: {cause}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    tracker.close();
+    tracker.wait().await;
+}
+
+/// Says that there is no room, without waiting for the client to read it.
+fn refuse(stream: TcpStream) {
+    // A fresh socket has room for these few bytes.
+    let _ = stream.try_write(REFUSAL);
+    drop(stream);
+}
+
+struct Connection {
+    stream: TcpStream,
+    peer: SocketAddr,
+    slot: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    async fn serve(self, routes: Routes, limits: Limits, shutdown: Shutdown) {
+        // Answers and frames are small and must not wait for each other.
+        if let Err(cause) = self.stream.set_nodelay(true) {
+            debug!("no TCP_NODELAY: {cause}");
+        }
+        let peer = Peer(self.peer);
+        let filter = TowerToHyperService::new(warp::service(routes));
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            let answer = hyper::service::Service::call(&filter, request);
+            async move { answer.await.map_err(|error: Infallible| error) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_timeout)
+            .max_buf_size(limits.header_bytes_max.max(8192))
+            .max_headers(limits.headers_max)
+            .serve_connection(TokioIo::new(self.stream), service)
+            .with_upgrades();
+        tokio::pin!(connection);
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = shutdown.requested() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(cause) = result {
+            debug!("a connection ended early: {cause}");
+        }
+        drop(self.slot);
+    }
+}
+
+/// An error as JSON, `{"error": "..."}`.
+#[must_use]
+pub fn json_error(status: StatusCode, message: &str) -> Response {
+    let body = serde_json::json!({ "error": message }).to_string();
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    let json = header::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}

@@ -1,0 +1,34 @@
+//! How every service of Glance starts, runs and stops.
+//!
+//! A service's `main` is one call of [`run`]: it reads flags, environment and
+//! `.env`, sets up logging, starts the runtime, turns signals into a
+//! [`Shutdown`], bounds the stop, and reports an error once.
+//!
+//! # Layout
+//!
+//! * [`options`]: flags that all services share, and how they are read.
+//! * [`environment`]: variables and the `.env` file; secrets.
+//! * [`broker`]: the connection to NATS.
+//! * [`http`]: the listener, with a limit on everything.
+//! * [`early`]: answers while the broker is waited for.
+//! * [`health`]: `/healthz` and `/readyz`.
+//! * `logging`, `context`, `start`: the rest.
+
+pub mod broker;
+pub mod clock;
+mod context;
+pub mod early;
+pub mod environment;
+pub mod health;
+pub mod http;
+mod logging;
+pub mod options;
+mod start;
+
+pub use broker::{Broker, Link};
+pub use context::{Context, Shutdown};
+pub use environment::{Environment, Secret};
+pub use glance_protocol::ConfigError;
+pub use health::Ready;
+pub use options::{BrokerOptions, CommonOptions};
+pub use start::run;

@@ -1,0 +1,285 @@
+//! Flags that all services share, and how flags and variables are read.
+
+use clap::{
+    Parser,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+use glance_protocol::ConfigError;
+
+use crate::Environment;
+
+/// Flags of every service.
+#[derive(Debug, Clone, clap::Args)]
+pub struct CommonOptions {
+    /// Where the broker is.
+    #[command(flatten)]
+    pub broker: BrokerOptions,
+
+    /// How log lines look.
+    #[arg(
+        long,
+        env = "GLANCE_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "human"
+    )]
+    pub log_format: LogFormat,
+
+    /// What is logged: a level (error, warn, info, debug, trace), or a filter such as 'info,async_nats=debug'.
+    #[arg(
+        long,
+        env = "GLANCE_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    pub log: String,
+
+    /// How many seconds a stop may take before the process ends anyway.
+    #[arg(long, env = "GLANCE_GRACE", value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=300))]
+    pub grace: u64,
+}
+
+/// Where the broker is.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct BrokerOptions {
+    /// The broker, or several, separated by commas. Put a password into the variable: flags are visible to every user of the machine.
+    #[arg(
+        long,
+        env = "GLANCE_NATS_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub nats_url: Option<NatsUrl>,
+}
+
+/// The addresses of the broker. `Debug` hides passwords.
+#[derive(Clone)]
+pub struct NatsUrl(pub(crate) Vec<async_nats::ServerAddr>);
+
+impl std::fmt::Debug for NatsUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::fmt::Display for NatsUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, address) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(
+                f,
+                "{comma}{}://{}:{}",
+                address.scheme(),
+                address.host(),
+                address.port()
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl std::str::FromStr for NatsUrl {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let addresses: Result<Vec<_>, _> = text
+            .split(',')
+            .map(|part| part.trim().parse::<async_nats::ServerAddr>())
+            .collect();
+        // The text is not repeated: it may hold a password.
+        match addresses {
+            Ok(addresses) if !addresses.iter().any(|a| a.host().is_empty()) => Ok(Self(addresses)),
+            _ => Err(ConfigError::new(
+                "GLANCE_NATS_URL",
+                "",
+                "is no address of a broker; write 'nats://host:4222', several separated by commas",
+            )),
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+/// Why the options could not be read.
+pub(crate) enum OptionsError {
+    /// Help or the version was asked for; not an error.
+    Shown(clap::Error),
+    /// Something is wrong.
+    Config(ConfigError),
+}
+
+/// Reads flags and variables; a flag wins over a variable.
+pub(crate) fn parse<O: Parser>(
+    arguments: impl IntoIterator<Item = std::ffi::OsString>,
+    environment: &Environment,
+) -> Result<O, OptionsError> {
+    let mut command = with_environment(O::command(), environment);
+    command
+        .try_get_matches_from_mut(arguments)
+        .and_then(|matches| O::from_arg_matches(&matches))
+        .map_err(|error| match error.kind() {
+            ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => OptionsError::Shown(error),
+            // Asked of a fresh one: `command` no longer knows the variables that are set.
+            _ => OptionsError::Config(explain(&error, &O::command())),
+        })
+}
+
+/// Lets the environment decide what an unset flag is. clap itself would take an
+/// empty variable for a value, and does not know the `.env` file.
+fn with_environment(command: clap::Command, environment: &Environment) -> clap::Command {
+    command.mut_args(|arg| {
+        let Some(name) = arg
+            .get_env()
+            .map(|name| name.to_string_lossy().into_owned())
+        else {
+            return arg;
+        };
+        let arg = if std::env::var_os(&name).is_some() {
+            arg.env(None::<&str>)
+        } else {
+            arg
+        };
+        match environment.get(&name) {
+            Some(value) => arg
+                .required(false)
+                .default_value(value.to_owned())
+                .hide_default_value(true),
+            None => arg,
+        }
+    })
+}
+
+/// One sentence that names the variable, the entry and the fix.
+fn explain(error: &clap::Error, command: &clap::Command) -> ConfigError {
+    let cause = std::error::Error::source(error);
+    if let Some(config) = cause.and_then(|cause| cause.downcast_ref::<ConfigError>()) {
+        return config.clone();
+    }
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        Some(ContextValue::Strings(texts)) => texts.join(", "),
+        _ => String::new(),
+    };
+    let flag = text(ContextKind::InvalidArg);
+    let variable = variable_of(command, &flag).unwrap_or_else(|| flag.clone());
+    let entry = text(ContextKind::InvalidValue);
+    match error.kind() {
+        ErrorKind::MissingRequiredArgument => {
+            let problem = format!("is required; set the variable or give {flag}");
+            ConfigError::new(&variable, "", problem)
+        }
+        ErrorKind::InvalidValue if !entry.is_empty() => {
+            let problem = format!("write one of: {}", text(ContextKind::ValidValue));
+            ConfigError::new(&variable, &entry, problem)
+        }
+        ErrorKind::ValueValidation => {
+            let problem = cause.map_or("is not valid".to_owned(), ToString::to_string);
+            let problem = format!("{problem}; correct the variable or give {flag}");
+            ConfigError::new(&variable, &entry, problem)
+        }
+        _ => {
+            let rendered = error.render().to_string();
+            let line = rendered.lines().next().unwrap_or_default();
+            let line = line.trim_start_matches("error: ");
+            ConfigError::new("flags", "", format!("{line}; see --help"))
+        }
+    }
+}
+
+fn variable_of(command: &clap::Command, flag: &str) -> Option<String> {
+    let arg = command.get_arguments().find(|arg| {
+        let long = arg.get_long().map(|long| format!("--{long}"));
+        long.is_some_and(|long| flag.split([' ', '=']).next() == Some(long.as_str()))
+    })?;
+    Some(arg.get_env()?.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Options {
+        #[command(flatten)]
+        common: CommonOptions,
+        #[arg(long, env = "GLANCE_PORT", default_value_t = 3000)]
+        port: u16,
+        #[arg(long, env = "GLANCE_BOTS")]
+        bots: String,
+    }
+
+    fn parse_with(flags: &[&str], pairs: &[(&str, &str)]) -> Result<Options, String> {
+        let environment = Environment::from_pairs(pairs.iter().copied());
+        let arguments = std::iter::once("test")
+            .chain(flags.iter().copied())
+            .map(Into::into);
+        parse(arguments, &environment).map_err(|error| match error {
+            OptionsError::Shown(shown) => shown.to_string(),
+            OptionsError::Config(config) => config.to_string(),
+        })
+    }
+
+    #[test]
+    fn a_flag_wins_over_a_variable_and_empty_counts_as_unset() {
+        let pairs = [("GLANCE_PORT", "80"), ("GLANCE_BOTS", "main:1")];
+        assert_eq!(parse_with(&[], &pairs).unwrap().port, 80);
+        assert_eq!(parse_with(&["--port", "81"], &pairs).unwrap().port, 81);
+        let pairs = [("GLANCE_PORT", ""), ("GLANCE_BOTS", "main:1")];
+        assert_eq!(parse_with(&[], &pairs).unwrap().port, 3000);
+    }
+
+    #[test]
+    fn errors_are_one_line_that_names_the_variable() {
+        let bots = ("GLANCE_BOTS", "main:1");
+        for (flags, pairs, wanted) in [
+            (vec![], vec![], "GLANCE_BOTS: is required"),
+            (
+                vec![],
+                vec![bots, ("GLANCE_PORT", "x")],
+                "GLANCE_PORT: entry 'x'",
+            ),
+            (
+                vec![],
+                vec![bots, ("GLANCE_PORT", "70000")],
+                "GLANCE_PORT: entry '70000'",
+            ),
+            (
+                vec!["--log-format", "xml"],
+                vec![bots],
+                "GLANCE_LOG_FORMAT: entry 'xml'",
+            ),
+            (
+                vec!["--nope"],
+                vec![bots],
+                "flags: unexpected argument '--nope'",
+            ),
+        ] {
+            let error = parse_with(&flags, &pairs).unwrap_err();
+            assert!(error.starts_with(wanted), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn help_shows_no_secret() {
+        let pairs = [
+            ("GLANCE_NATS_URL", "nats://u:hunter2@h:1"),
+            ("GLANCE_BOTS", "main:1"),
+        ];
+        let help = parse_with(&["--help"], &pairs).unwrap_err();
+        assert!(help.contains("--nats-url") && !help.contains("hunter2"));
+        let options = parse_with(&[], &pairs).unwrap();
+        assert!(!format!("{options:?}").contains("hunter2"));
+        let error =
+            parse_with(&[], &[("GLANCE_NATS_URL", "nats://u:hunter2@"), pairs[1]]).unwrap_err();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}

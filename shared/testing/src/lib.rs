@@ -1,0 +1,35 @@
+//! What the tests of Glance share: a real nats-server per test, the built programs as processes, and waiting for a
+//! condition with a bound.
+//!
+//! # Layout
+//!
+//! - [`NatsServer`]: a nats-server on a free port with its store in a temporary directory.
+//! - [`ServerVersion`] and [`nats_server_program`]: which nats-server the tests use.
+//! - [`Process`] and [`binary`]: a program of this workspace, its output lines, signals to it and its end.
+//! - [`eventually`] and [`free_port`].
+//!
+//! Everything here panics with a sentence when it cannot do its work, since a test could do nothing else. What was
+//! started ends with the value that holds it, and also when the test process itself is killed.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "only tests use this crate, and a test that cannot go on has failed"
+)]
+
+mod child;
+mod nats_server;
+mod ports;
+mod process;
+mod server_program;
+mod waiting;
+mod workspace;
+
+pub use nats_server::NatsServer;
+pub use ports::free_port;
+pub use process::{Process, ProcessBuilder};
+pub use rustix::process::Signal;
+pub use server_program::{ServerVersion, nats_server_program};
+pub use waiting::eventually;
+pub use workspace::{binary, workspace_root};

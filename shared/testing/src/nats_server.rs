@@ -1,0 +1,209 @@
+//! A nats-server of a test's own.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpStream;
+
+use crate::child::{OwnedChild, command};
+use crate::waiting::POLL_INTERVAL;
+use crate::{free_port, nats_server_program};
+
+/// The configuration that operators run, so that the tests run with it too.
+const CONFIGURATION: &str = include_str!("../../../nats.conf");
+
+/// Bound on a start and on an orderly end.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// How many ports are tried when another process takes the chosen one first.
+const PORTS_TRIED_MAX: usize = 5;
+
+/// A real nats-server with JetStream, on a free port of 127.0.0.1, with its store in a temporary directory. It runs
+/// with the `nats.conf` of this workspace. Dropping it kills the server and deletes the store.
+#[derive(Debug)]
+pub struct NatsServer {
+    port: u16,
+    folder: TempDir,
+    /// Nothing while the server is stopped.
+    child: Option<OwnedChild>,
+}
+
+impl NatsServer {
+    /// Starts a server and waits until it takes clients.
+    ///
+    /// # Panics
+    ///
+    /// When there is no nats-server or it does not start; the message holds the end of its log.
+    pub async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// Like [`start`](Self::start), with `extra` lines at the end of the configuration (`accounts`, say).
+    ///
+    /// # Panics
+    ///
+    /// As `start` does.
+    pub async fn start_with(extra: &str) -> Self {
+        let folder = TempDir::with_prefix("glance-nats-").expect("a temporary directory");
+        fs::write(
+            folder.path().join("nats.conf"),
+            format!("{CONFIGURATION}\n{extra}\n"),
+        )
+        .expect("the configuration can be written");
+        let mut server = Self {
+            port: free_port(),
+            folder,
+            child: None,
+        };
+        for _ in 1..PORTS_TRIED_MAX {
+            match server.try_start().await {
+                Err(log) if log.contains("address already in use") => server.port = free_port(),
+                started => {
+                    return started
+                        .map(|()| server)
+                        .unwrap_or_else(|log| panic!("{log}"));
+                }
+            }
+        }
+        server.restart().await;
+        server
+    }
+
+    /// The address for clients: `nats://127.0.0.1:<port>`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// The port for clients; the same after each [`restart`](Self::restart).
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A connected client of the default account.
+    ///
+    /// # Panics
+    ///
+    /// When the server cannot be reached.
+    pub async fn client(&self) -> async_nats::Client {
+        async_nats::connect(self.url())
+            .await
+            .expect("a client connects to the test's nats-server")
+    }
+
+    /// Kills the server as a crash would (SIGKILL), and waits for its end. The store stays.
+    pub fn kill(&mut self) {
+        self.child = None;
+    }
+
+    /// Stops the server in an orderly way (SIGTERM), and waits for its end. The store stays.
+    ///
+    /// # Panics
+    ///
+    /// When it does not end in time.
+    pub async fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.signal(Signal::TERM);
+            let status = child.wait_exit(LIMIT).await;
+            assert!(
+                status.is_some(),
+                "nats-server ignored SIGTERM: {}",
+                self.log()
+            );
+        }
+    }
+
+    /// Starts the server again on the same port and store, and waits until it takes clients. One that still runs is
+    /// killed first.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub async fn restart(&mut self) {
+        self.kill();
+        self.try_start().await.unwrap_or_else(|log| panic!("{log}"));
+    }
+
+    /// Loses everything that was stored. The server has to be stopped or killed before.
+    ///
+    /// # Panics
+    ///
+    /// When the server runs.
+    pub fn delete_store(&mut self) {
+        assert!(self.child.is_none(), "the server still uses its store");
+        // There is none if the server never ran.
+        let _ = fs::remove_dir_all(self.folder.path().join("store"));
+    }
+
+    /// Sends a signal to the server: SIGSTOP and SIGCONT pause it as a stalled machine would.
+    ///
+    /// # Panics
+    ///
+    /// When the server is stopped.
+    pub fn signal(&mut self, signal: Signal) {
+        self.child
+            .as_mut()
+            .expect("only a running server takes signals")
+            .signal(signal);
+    }
+
+    /// The server's log since its last start.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// Starts the server and waits until it takes clients; otherwise says why it did not start.
+    async fn try_start(&mut self) -> Result<(), String> {
+        let log = File::create(self.log_path()).expect("the log can be created");
+        let mut command = command(nats_server_program());
+        command
+            .arg("--config")
+            .arg(self.folder.path().join("nats.conf"))
+            .args(["--addr", "127.0.0.1", "--port", &self.port.to_string()])
+            .env("GLANCE_NATS_STORE", self.folder.path().join("store"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        let mut child = OwnedChild::spawn(command).map_err(|error| error.to_string())?;
+        let start = Instant::now();
+        while !self.takes_clients().await {
+            if let Some(status) = child.exited() {
+                return Err(format!("nats-server ended ({status}): {}", self.log()));
+            }
+            if start.elapsed() > LIMIT {
+                return Err(format!("nats-server did not start: {}", self.log()));
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Whether the server greets, and with JetStream. A foreign server on the port is found out by `exited`, as ours
+    /// then ends; so the greeting must be that of our process, which the log knows by "Server is ready".
+    async fn takes_clients(&self) -> bool {
+        self.log().contains("Server is ready") && self.greets_with_jetstream().await
+    }
+
+    async fn greets_with_jetstream(&self) -> bool {
+        let greeting = async {
+            let stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
+            let mut line = String::new();
+            BufReader::new(stream).read_line(&mut line).await.ok()?;
+            Some(line)
+        };
+        let line = tokio::time::timeout(LIMIT, greeting).await.ok().flatten();
+        line.is_some_and(|line| line.starts_with("INFO ") && line.contains(r#""jetstream":true"#))
+    }
+}
