@@ -1,0 +1,126 @@
+//! The order in which shards of one cluster fall silent.
+//!
+//! All shards of a cluster have the same timeout, so the order of their
+//! deadlines is the order of their last signs of life. A linked list in two
+//! arrays keeps it: arming, disarming and finding the next are O(1), and a
+//! health check costs no memory.
+
+use std::time::Duration;
+
+const NONE: u32 = u32::MAX;
+
+/// Armed shards of one cluster, the longest silent first.
+#[derive(Debug)]
+pub(crate) struct Deadlines {
+    nodes: Vec<Node>,
+    head: u32,
+    tail: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Node {
+    before: u32,
+    after: u32,
+    /// `None` while the shard is not armed.
+    heard: Option<Duration>,
+}
+
+impl Deadlines {
+    /// Nobody is armed.
+    pub(crate) fn new(total: u32) -> Self {
+        let node = Node {
+            before: NONE,
+            after: NONE,
+            heard: None,
+        };
+        Self {
+            nodes: vec![node; total as usize],
+            head: NONE,
+            tail: NONE,
+        }
+    }
+
+    /// The shard gave a sign of life at `now`, which never goes back.
+    pub(crate) fn arm(&mut self, shard: u32, now: Duration) {
+        self.disarm(shard);
+        let before = self.tail;
+        let Some(node) = self.nodes.get_mut(shard as usize) else {
+            return;
+        };
+        *node = Node {
+            before,
+            after: NONE,
+            heard: Some(now),
+        };
+        match self.nodes.get_mut(before as usize) {
+            Some(last) => last.after = shard,
+            None => self.head = shard,
+        }
+        self.tail = shard;
+    }
+
+    /// The shard is not waited for any more.
+    pub(crate) fn disarm(&mut self, shard: u32) {
+        let Some(node) = self.nodes.get_mut(shard as usize) else {
+            return;
+        };
+        if node.heard.take().is_none() {
+            return;
+        }
+        let Node { before, after, .. } = *node;
+        match self.nodes.get_mut(before as usize) {
+            Some(node) => node.after = after,
+            None => self.head = after,
+        }
+        match self.nodes.get_mut(after as usize) {
+            Some(node) => node.before = before,
+            None => self.tail = before,
+        }
+    }
+
+    /// The shard that has been silent for longest, and when it was last heard.
+    pub(crate) fn first(&self) -> Option<(u32, Duration)> {
+        let node = self.nodes.get(self.head as usize)?;
+        Some((self.head, node.heard?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Against a plain list that is searched.
+        #[test]
+        fn behaves_as_a_list(steps in proptest::collection::vec((0_u32..8, any::<bool>()), 0..200)) {
+            let mut deadlines = Deadlines::new(8);
+            let mut list: Vec<(u32, Duration)> = Vec::new();
+            for (index, (shard, arm)) in steps.into_iter().enumerate() {
+                let now = Duration::from_millis(index as u64);
+                list.retain(|(other, _)| *other != shard);
+                if arm {
+                    deadlines.arm(shard, now);
+                    list.push((shard, now));
+                } else {
+                    deadlines.disarm(shard);
+                }
+                prop_assert_eq!(deadlines.first(), list.first().copied());
+            }
+            for (shard, heard) in list {
+                prop_assert_eq!(deadlines.first(), Some((shard, heard)));
+                deadlines.disarm(shard);
+            }
+            prop_assert_eq!(deadlines.first(), None);
+        }
+    }
+
+    #[test]
+    fn a_shard_that_does_not_exist_is_ignored() {
+        let mut deadlines = Deadlines::new(1);
+        deadlines.arm(1, Duration::ZERO);
+        deadlines.disarm(NONE);
+        assert_eq!(deadlines.first(), None);
+    }
+}

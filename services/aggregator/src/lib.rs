@@ -1,0 +1,30 @@
+//! The aggregator: the table of all shards, and the only judge of their health.
+//!
+//! # Layout
+//!
+//! * [`table`]: every rule of a shard's life, pure; with `deadlines` (who falls
+//!   silent next) and `sight` (when silence may be judged).
+//! * `owner`: the one task that owns the table; all inputs reach it as events.
+//! * `oversized`: reports that the broker did not store.
+//! * `states`: reads the stream of reports, first what was stored, then live.
+//! * `blocks`, `changes`, `outbox`: what goes out.
+//! * `store`, `recovery`, `lead`: what is kept, and the start.
+//! * `service`: starts and stops all of it.
+
+mod blocks;
+mod changes;
+mod deadlines;
+mod lead;
+mod options;
+mod outbox;
+mod oversized;
+mod owner;
+mod recovery;
+mod service;
+mod sight;
+mod states;
+mod store;
+pub mod table;
+
+pub use options::{AggregatorOptions, Bots, HealthTimeout, Options};
+pub use service::{Aggregator, run};

@@ -1,0 +1,129 @@
+//! Plain messages and deletions that the table's owner must not wait for.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
+use glance_protocol::{Rejection, Subject};
+use glance_runner::{Broker, clock};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
+use tracing::{debug, warn};
+
+use crate::store::Store;
+
+const WAITING_MAX: usize = 1024;
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(1);
+const DELETIONS_WAITING_MAX: usize = 16_384;
+const DELETIONS_IN_FLIGHT_MAX: usize = 16;
+const DELETE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Rejections told in one second at most, after a burst.
+const REJECTIONS_PER_S: f64 = 10.0;
+const REJECTIONS_BURST: f64 = 50.0;
+/// How often the log tells of refused messages.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Publishes plain messages in order, and drops them when the broker is away.
+#[derive(Clone)]
+pub(crate) struct Outbox {
+    sender: mpsc::Sender<(String, Bytes)>,
+}
+
+impl Outbox {
+    pub(crate) fn spawn(broker: Broker) -> Self {
+        let (sender, mut receiver) = mpsc::channel::<(String, Bytes)>(WAITING_MAX);
+        tokio::spawn(async move {
+            while let Some((subject, body)) = receiver.recv().await {
+                let publish = broker.client.publish(subject, body);
+                if !matches!(timeout(PUBLISH_TIMEOUT, publish).await, Ok(Ok(()))) {
+                    debug!("a plain message was dropped: the broker is away");
+                }
+            }
+        });
+        Self { sender }
+    }
+
+    /// Queues a message; `false` when there is no room.
+    pub(crate) fn publish(&self, subject: &Subject, body: Vec<u8>) -> bool {
+        self.sender
+            .try_send((subject.to_string(), body.into()))
+            .is_ok()
+    }
+}
+
+/// Counts refused messages, tells them on `glance.rejected`, and removes them from the stream of states.
+pub(crate) struct Refusals {
+    outbox: Outbox,
+    deletions: mpsc::Sender<(Store, u64)>,
+    count: u64,
+    count_logged: u64,
+    logged_at: Option<Instant>,
+    tokens: f64,
+    refilled_at: Instant,
+}
+
+impl Refusals {
+    pub(crate) fn spawn(outbox: Outbox) -> Self {
+        let (deletions, receiver) = mpsc::channel(DELETIONS_WAITING_MAX);
+        tokio::spawn(delete_all(receiver));
+        Self {
+            outbox,
+            deletions,
+            count: 0,
+            count_logged: 0,
+            logged_at: None,
+            tokens: REJECTIONS_BURST,
+            refilled_at: Instant::now(),
+        }
+    }
+
+    /// A message was refused.
+    pub(crate) fn refuse(&mut self, subject: &str, reason: &str) {
+        self.count += 1;
+        let now = Instant::now();
+        if self.logged_at.is_none_or(|at| now - at >= LOG_INTERVAL) {
+            let new = self.count - self.count_logged;
+            let subject: String = subject.escape_debug().take(200).collect();
+            warn!(
+                new,
+                total = self.count,
+                "refused a message on '{subject}': {reason}"
+            );
+            self.count_logged = self.count;
+            self.logged_at = Some(now);
+        }
+        let elapsed = (now - self.refilled_at).as_secs_f64();
+        self.tokens = (self.tokens + elapsed * REJECTIONS_PER_S).min(REJECTIONS_BURST);
+        self.refilled_at = now;
+        if self.tokens >= 1.0 {
+            self.tokens -= 1.0;
+            let body = Rejection::new(subject, reason, clock::unix_ms()).to_bytes();
+            self.outbox.publish(&Subject::Rejected, body);
+        }
+    }
+
+    /// Removes a refused message by its sequence. Never by its subject: a token
+    /// of it may be a wildcard, and would remove the messages of others.
+    pub(crate) fn delete(&self, store: &Store, sequence: u64) {
+        if self.deletions.try_send((store.clone(), sequence)).is_err() {
+            debug!("message {sequence} stays in the stream until the next start");
+        }
+    }
+}
+
+async fn delete_all(receiver: mpsc::Receiver<(Store, u64)>) {
+    let next = |mut receiver: mpsc::Receiver<(Store, u64)>| async move {
+        let item = receiver.recv().await?;
+        Some((item, receiver))
+    };
+    stream::unfold(receiver, next)
+        .for_each_concurrent(DELETIONS_IN_FLIGHT_MAX, |(store, sequence)| async move {
+            // A newer report may have replaced it already.
+            let deleted = timeout(DELETE_TIMEOUT, store.states.delete_message(sequence)).await;
+            debug!("removing refused message {sequence}: {:?}", deleted.is_ok());
+        })
+        .await;
+}

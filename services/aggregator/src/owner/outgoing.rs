@@ -1,0 +1,115 @@
+//! What the owner of the table sends: transitions, blocks, and the pulse.
+
+use std::time::Duration;
+
+use glance_protocol::{
+    Change, ClusterList, Pulse, PulseBlock, PulseCluster, Subject, TableBlock, seconds,
+};
+
+use super::{Owner, PULSE_INTERVAL};
+use crate::{blocks::Content, table::Moment};
+
+impl Owner {
+    pub(super) fn tell_transitions(&mut self) {
+        for transition in self.transitions.drain(..) {
+            let subject = Subject::Changed(transition.cluster.clone(), transition.shard);
+            let change = Change {
+                cluster: transition.cluster,
+                shard: transition.shard,
+                state: transition.state,
+                previous: transition.previous,
+                cause: transition.cause,
+                at: seconds(transition.at_ms),
+                epoch: self.epoch,
+            };
+            self.changes
+                .push(subject.to_string(), change.to_bytes().into());
+        }
+    }
+
+    pub(super) fn collect_marks(&mut self, now: Duration) {
+        let queued = self.changes.queued();
+        for slot in &mut self.blocks.slots {
+            if let Content::Block(cluster, block) = slot.content {
+                slot.mark(self.table.take_marks(cluster, block), now, queued);
+            }
+        }
+    }
+
+    pub(super) fn write(&mut self, index: usize, now: Moment) {
+        let Some(content) = self.blocks.slots.get(index).map(|slot| slot.content) else {
+            return;
+        };
+        let value = match content {
+            Content::Clusters => self.cluster_list().to_bytes(),
+            Content::Block(cluster, block) => match self.block(cluster, block, now) {
+                Some(block) => block.to_bytes(),
+                None => return,
+            },
+        };
+        self.blocks.write(index, value, &self.store.table, now.mono);
+    }
+
+    fn cluster_list(&self) -> ClusterList {
+        ClusterList {
+            epoch: self.epoch,
+            clusters: self.table.clusters().cloned().collect(),
+        }
+    }
+
+    fn block(&self, cluster: usize, block: u32, now: Moment) -> Option<TableBlock> {
+        let info = self.table.clusters().nth(cluster)?;
+        Some(TableBlock {
+            epoch: self.epoch,
+            cluster: info.name.clone(),
+            block,
+            stream: self.store.states_id.clone(),
+            sequence: self.applied,
+            at_ms: now.wall_ms,
+            rows: self.table.rows(cluster, block).to_vec(),
+        })
+    }
+
+    pub(super) fn send_pulse(&mut self, now: Moment) {
+        self.pulse.number += 1;
+        // After a pause of the process, one pulse and not many.
+        self.pulse.next = now.mono + PULSE_INTERVAL;
+        let names: Vec<_> = self
+            .table
+            .clusters()
+            .map(|info| info.name.clone())
+            .collect();
+        let mut clusters: Vec<_> = names
+            .into_iter()
+            .map(|name| PulseCluster {
+                name,
+                blocks: Vec::new(),
+            })
+            .collect();
+        for slot in &self.blocks.slots {
+            if let Content::Block(cluster, block) = slot.content
+                && let Some(entry) = clusters.get_mut(cluster)
+            {
+                let (heard, healed) = self.table.take_heard(cluster, block);
+                entry.blocks.push(PulseBlock {
+                    block,
+                    revision: slot.revision,
+                    heard,
+                    healed,
+                });
+            }
+        }
+        let pulse = Pulse {
+            epoch: self.epoch,
+            number: self.pulse.number,
+            at_ms: now.wall_ms,
+            judging_since_ms: self.table.judging_since_ms(now),
+            part: 0,
+            parts: 1,
+            clusters,
+        };
+        for part in pulse.split() {
+            self.outbox.publish(&Subject::Pulse, part.to_bytes());
+        }
+    }
+}
