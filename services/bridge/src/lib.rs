@@ -1,0 +1,33 @@
+//! The documented HTTP endpoints for bots: HTTP in, NATS out.
+//!
+//! The bridge keeps nothing of its own. It validates requests against the list
+//! of clusters that the aggregator keeps at the broker, so bots are served
+//! while no aggregator runs, and any number of bridges may run side by side.
+//!
+//! # Layout
+//!
+//! * [`options`]: the flags.
+//! * [`service`]: [`Bridge`], its start and stop.
+//! * `routes`: which request is answered by what, and in which order it is checked.
+//! * `path`: paths to endpoints. `authorization`: the passphrase. `intake`: request bodies.
+//! * `clusters`: the followed list of clusters. `follow`: the task that follows it.
+//! * `publish`: messages to the broker, and their bounds. `look_up`: whether a shard has reported before.
+//! * `report`: `POST /api/report`. `notices`: announcements and maintenance.
+//! * `refusal`: every way in which a request is refused.
+
+mod authorization;
+mod clusters;
+mod follow;
+mod intake;
+mod look_up;
+mod notices;
+pub mod options;
+mod path;
+mod publish;
+mod refusal;
+mod report;
+mod routes;
+pub mod service;
+
+pub use options::{BridgeOptions, Options};
+pub use service::{Bridge, run};

@@ -1,0 +1,250 @@
+//! Which request is answered by what. The order of the checks is part of the public contract.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Buf;
+use futures::Stream;
+use glance_protocol::{State, Subject, bucket::NoticeKey};
+use glance_runner::http::Routes;
+use tokio::{sync::Semaphore, time::timeout};
+use warp::{
+    Filter, Rejection,
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    path::FullPath,
+    reply::Response,
+};
+
+use crate::{
+    authorization::Authorization,
+    clusters::{self, Cluster, Clusters, ClustersView},
+    intake::Body,
+    notices::{self, Action},
+    path::{Endpoint, Number},
+    publish::{Message, Publisher},
+    refusal::{Refusal, Unavailable},
+    report::{self, Report},
+};
+
+/// How many bytes of report bodies are held at the same time, in KiB.
+const REPORTS_KIB_MAX: usize = 32 * 1024;
+/// How long a report waits for the memory that it needs.
+const REPORT_WAIT: Duration = Duration::from_secs(1);
+
+/// What all requests share.
+pub(crate) struct Desk {
+    authorization: Authorization,
+    clusters: ClustersView,
+    publisher: Publisher,
+    report_kib: Semaphore,
+}
+
+/// The routes of the bridge. Paths that are not its own are rejected as not found.
+pub(crate) fn routes(desk: Arc<Desk>) -> Routes {
+    endpoint()
+        .and(warp::method())
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .then(move |endpoint, method, headers, body| {
+            answer(desk.clone(), endpoint, method, headers, body)
+        })
+        .boxed()
+}
+
+/// The same paths, while there is no connection to the broker yet.
+pub(crate) fn unavailable(authorization: Arc<Authorization>) -> Routes {
+    endpoint()
+        .and(warp::method())
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .map(move |endpoint, method, headers, body| {
+            Body::new(body, &headers).ignore();
+            match check_access(&endpoint, &method, &headers, &authorization) {
+                Ok(()) => Refusal::from(Unavailable::Disconnected).into_response(),
+                Err(refusal) => refusal.into_response(),
+            }
+        })
+        .boxed()
+}
+
+fn endpoint() -> impl Filter<Extract = (Endpoint,), Error = Rejection> + Clone {
+    warp::path::full().and_then(|path: FullPath| {
+        let endpoint = Endpoint::parse(path.as_str());
+        std::future::ready(endpoint.ok_or_else(warp::reject::not_found))
+    })
+}
+
+async fn answer<B: Buf>(
+    desk: Arc<Desk>,
+    endpoint: Endpoint,
+    method: Method,
+    headers: HeaderMap,
+    body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
+) -> Response {
+    let mut body = Body::new(body, &headers);
+    let result = desk.answer(endpoint, &method, &headers, &mut body).await;
+    body.ignore();
+    result.unwrap_or_else(Refusal::into_response)
+}
+
+/// What is checked before anything else: the method, then the passphrase.
+fn check_access(
+    endpoint: &Endpoint,
+    method: &Method,
+    headers: &HeaderMap,
+    authorization: &Authorization,
+) -> Result<(), Refusal> {
+    if !endpoint.methods().contains(&method.as_str()) {
+        return Err(Refusal::Method(endpoint.methods()));
+    }
+    let header = headers.get(header::AUTHORIZATION);
+    if !authorization.allows(header.map(HeaderValue::as_bytes)) {
+        return Err(Refusal::Unauthorized);
+    }
+    Ok(())
+}
+
+impl Desk {
+    pub(crate) fn new(
+        authorization: Authorization,
+        clusters: ClustersView,
+        publisher: Publisher,
+    ) -> Self {
+        Self {
+            authorization,
+            clusters,
+            publisher,
+            report_kib: Semaphore::new(REPORTS_KIB_MAX),
+        }
+    }
+
+    pub(crate) fn clusters(&self) -> &ClustersView {
+        &self.clusters
+    }
+
+    pub(crate) fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
+    async fn answer(
+        &self,
+        endpoint: Endpoint,
+        method: &Method,
+        headers: &HeaderMap,
+        body: &mut Body,
+    ) -> Result<Response, Refusal> {
+        check_access(&endpoint, method, headers, &self.authorization)?;
+        match endpoint {
+            Endpoint::Status {
+                cluster,
+                shard,
+                state,
+            } => self.status(&cluster, &shard, &state).await,
+            Endpoint::Health { cluster, shard } => self.health(&cluster, &shard).await,
+            Endpoint::Report => self.report(body).await,
+            Endpoint::Announcement => {
+                let key = || Ok(NoticeKey::Announcement);
+                self.notice(method, body, key).await
+            }
+            Endpoint::Maintenance { cluster, group } => {
+                let key = || {
+                    // A notice of a cluster that is gone can still be deleted.
+                    if method == Method::PUT {
+                        find(&*clusters::latest(&self.clusters)?, &cluster)?;
+                    }
+                    notices::maintenance_key(&cluster, group.as_deref())
+                };
+                self.notice(method, body, key).await
+            }
+        }
+    }
+
+    async fn status(
+        &self,
+        cluster: &str,
+        shard: &Number,
+        state: &Number,
+    ) -> Result<Response, Refusal> {
+        let clusters = clusters::latest(&self.clusters)?;
+        let cluster = find(&clusters, cluster)?;
+        let shard = cluster.shard(shard)?;
+        let state = state
+            .value()
+            .and_then(|number| State::from_number(number.into()).ok())
+            .ok_or_else(|| Refusal::NoSuchState(state.clone()))?;
+        let turn = self.publisher.admit()?;
+        let message = Message {
+            subject: Subject::State(cluster.name.clone(), shard),
+            body: vec![b'0' + state.number()].into(),
+        };
+        turn.deliver(vec![message]).await?;
+        cluster.note_report(shard);
+        Ok(accepted())
+    }
+
+    async fn health(&self, cluster: &str, shard: &Number) -> Result<Response, Refusal> {
+        let clusters = clusters::latest(&self.clusters)?;
+        let cluster = find(&clusters, cluster)?;
+        let shard = cluster.shard(shard)?;
+        let turn = self.publisher.admit()?;
+        if !turn.has_reported(&clusters, cluster, shard).await? {
+            return Err(Refusal::NeverReported(shard));
+        }
+        let message = Message {
+            subject: Subject::Health(cluster.name.clone(), shard),
+            body: bytes::Bytes::new(),
+        };
+        turn.deliver(vec![message]).await?;
+        Ok(accepted())
+    }
+
+    async fn report(&self, body: &mut Body) -> Result<Response, Refusal> {
+        let kib = body.bytes_at_most(report::BYTES_MAX).div_ceil(1024);
+        let room = self
+            .report_kib
+            .acquire_many(u32::try_from(kib).unwrap_or(u32::MAX));
+        let Ok(Ok(_room)) = timeout(REPORT_WAIT, room).await else {
+            return Err(Unavailable::Busy.into());
+        };
+        let report = Report::from_bytes(&body.read(report::BYTES_MAX).await?)?;
+        let clusters = clusters::latest(&self.clusters)?;
+        let cluster = find(&clusters, &report.cluster)?.clone();
+        let turn = self.publisher.admit()?;
+        let outcome = report.deliver(&clusters, &cluster, &turn).await?;
+        let mut response = Response::new(outcome.to_bytes().into());
+        if outcome.accepted == 0 {
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+        }
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        Ok(response)
+    }
+
+    async fn notice(
+        &self,
+        method: &Method,
+        body: &mut Body,
+        key: impl FnOnce() -> Result<NoticeKey, Refusal>,
+    ) -> Result<Response, Refusal> {
+        let key = key()?;
+        let action = if method == Method::PUT {
+            Action::Put(notices::parse(&body.read(notices::BYTES_MAX).await?)?)
+        } else {
+            Action::Delete
+        };
+        let turn = self.publisher.admit()?;
+        notices::apply(&turn, &key, &action).await?;
+        Ok(accepted())
+    }
+}
+
+fn find<'a>(clusters: &'a Clusters, name: &str) -> Result<&'a Arc<Cluster>, Refusal> {
+    clusters
+        .get(name)
+        .ok_or_else(|| Refusal::NoSuchCluster(name.to_owned()))
+}
+
+fn accepted() -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}

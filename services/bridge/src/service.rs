@@ -1,0 +1,143 @@
+//! Start and stop of the bridge.
+
+use std::{sync::Arc, time::Duration};
+
+use glance_runner::{
+    Broker, CommonOptions, Context, Environment, Ready, Shutdown, early::connect_behind, health,
+    http::{self, Limits, Routes, json_error},
+};
+use tokio::{sync::watch, time::timeout};
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+use warp::{Filter as _, http::StatusCode};
+
+use crate::{
+    BridgeOptions, Options,
+    authorization::Authorization,
+    follow::follow,
+    publish::Publisher,
+    routes::{self, Desk},
+};
+
+/// Longer than a request and the last words to the broker may take together.
+const STOP_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// A running bridge.
+pub struct Bridge {
+    desk: Arc<Desk>,
+    follower: TaskTracker,
+    shutdown: Shutdown,
+}
+
+impl Bridge {
+    /// Starts to follow the list of clusters. It need not be there yet: until then, requests are answered with 503.
+    ///
+    /// # Errors
+    ///
+    /// When the passphrase is one that no client could send.
+    #[allow(
+        clippy::unused_async,
+        reason = "all services start in the same way, and others have to wait"
+    )]
+    pub async fn start(
+        broker: &Broker,
+        options: &BridgeOptions,
+        environment: &Environment,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Self> {
+        let authorization = Authorization::from_environment(environment)?;
+        authorization.warn_if_open();
+        let (sender, clusters) = watch::channel(None);
+        let shutdown = shutdown.child();
+        let follower = TaskTracker::new();
+        follower.spawn(follow(broker.clone(), sender, shutdown.clone()));
+        follower.close();
+        let publisher = Publisher::new(broker.clone(), options);
+        let desk = Desk::new(authorization, clusters, publisher);
+        Ok(Self {
+            desk: Arc::new(desk),
+            follower,
+            shutdown,
+        })
+    }
+
+    /// The documented endpoints for bots. Other paths are rejected as not found, so that more routes may follow.
+    #[must_use]
+    pub fn routes(&self) -> Routes {
+        routes::routes(self.desk.clone())
+    }
+
+    /// Whether reports can be taken.
+    #[must_use]
+    pub fn ready(&self) -> Ready {
+        ready(&self.desk)
+    }
+
+    /// Like [`Self::ready`], for as long as somebody asks.
+    pub fn readiness(&self) -> impl Fn() -> Ready + Clone + Send + Sync + 'static {
+        let desk = self.desk.clone();
+        move || ready(&desk)
+    }
+
+    /// Finishes the requests that were accepted, and stops. Bounded in time.
+    ///
+    /// The listener must have stopped to accept requests before.
+    pub async fn stop(&self) {
+        let finish = self.desk.publisher().finish();
+        if timeout(STOP_TIMEOUT, finish).await.is_err() {
+            warn!("some requests were not finished in time");
+        }
+        self.shutdown.trigger();
+        self.follower.wait().await;
+    }
+}
+
+fn ready(desk: &Desk) -> Ready {
+    if desk.clusters().borrow().is_none() {
+        Ready::No("the list of clusters is not known yet")
+    } else if desk.publisher().connected() {
+        Ready::Yes("ready")
+    } else {
+        Ready::No("the broker cannot be reached")
+    }
+}
+
+/// Runs the bridge as a service of its own, until the shutdown.
+///
+/// # Errors
+///
+/// When a setting is wrong, or the broker is too old.
+pub async fn run(options: Options, context: Context) -> anyhow::Result<()> {
+    let Context {
+        name,
+        shutdown,
+        environment,
+    } = context;
+    // A wrong passphrase is told before the broker is waited for.
+    let authorization = Authorization::from_environment(&environment)?;
+    let variables = "GLANCE_BRIDGE_HOST and GLANCE_BRIDGE_PORT";
+    let listener = http::bind(&options.host, options.port, variables).await?;
+    info!("listening on http://{}", listener.local_addr()?);
+    let early = routes::unavailable(Arc::new(authorization));
+    let common: &CommonOptions = options.as_ref();
+    let nothing_else = early.or(not_found()).unify().boxed();
+    let (broker, listener) =
+        connect_behind(listener, nothing_else, name, &common.broker, &shutdown).await?;
+    let bridge = Bridge::start(&broker, &options.bridge, &environment, &shutdown).await?;
+    let routes = bridge
+        .routes()
+        .or(health::routes(bridge.readiness()))
+        .unify()
+        .or(not_found())
+        .unify()
+        .boxed();
+    http::serve(listener, routes, Limits::default(), shutdown).await;
+    bridge.stop().await;
+    broker.close().await;
+    Ok(())
+}
+
+fn not_found() -> Routes {
+    let answer = || json_error(StatusCode::NOT_FOUND, "there is nothing here");
+    warp::any().map(answer).boxed()
+}

@@ -1,0 +1,343 @@
+//! A bridge on a real broker, and a client that shows the exact answers.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "shared by several tests"
+)]
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::jetstream::{kv, stream};
+use glance_bridge::{Bridge, BridgeOptions};
+use glance_protocol::{
+    ClusterInfo, ClusterList, ShardRow, Subject, TableBlock, bucket,
+    subject::{STATES_FILTER, TABLE_PREFIX},
+};
+use glance_runner::{
+    Broker, BrokerOptions, Environment, Ready, Shutdown,
+    http::{self, Limits},
+};
+use glance_testing::{NatsServer, eventually};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpStream,
+    task::JoinHandle,
+    time::timeout,
+};
+
+pub(crate) const LIMIT: Duration = Duration::from_secs(10);
+
+/// Creates what the aggregator creates, and writes the list of clusters.
+pub(crate) async fn set_up(server: &NatsServer, clusters: &[(&str, u32)]) {
+    let jetstream = async_nats::jetstream::new(server.client().await);
+    create_stream(&jetstream).await;
+    create_table(&jetstream).await;
+    let notices = kv::Config {
+        bucket: bucket::NOTICES.into(),
+        ..kv::Config::default()
+    };
+    jetstream.create_key_value(notices).await.unwrap();
+    put_clusters(server, 1, clusters).await;
+}
+
+pub(crate) async fn create_stream(jetstream: &async_nats::jetstream::Context) {
+    let states = stream::Config {
+        name: bucket::STATES.into(),
+        subjects: vec![STATES_FILTER.into()],
+        max_messages_per_subject: 1,
+        allow_direct: true,
+        max_message_size: 2048,
+        ..stream::Config::default()
+    };
+    jetstream.create_stream(states).await.unwrap();
+}
+
+pub(crate) async fn create_table(jetstream: &async_nats::jetstream::Context) {
+    let table = kv::Config {
+        bucket: bucket::TABLE.into(),
+        history: 1,
+        republish: Some(stream::Republish {
+            source: format!("$KV.{}.>", bucket::TABLE),
+            destination: format!("{TABLE_PREFIX}.>"),
+            headers_only: false,
+        }),
+        ..kv::Config::default()
+    };
+    jetstream.create_key_value(table).await.unwrap();
+}
+
+pub(crate) async fn put_clusters(server: &NatsServer, epoch: u64, clusters: &[(&str, u32)]) {
+    let info = |(name, total): &(&str, u32)| ClusterInfo {
+        name: name.parse().unwrap(),
+        total: *total,
+        timeout_s: 30.0,
+    };
+    let list = ClusterList {
+        epoch,
+        clusters: clusters.iter().map(info).collect(),
+    };
+    put_table(server, bucket::CLUSTERS_KEY, list.to_bytes()).await;
+}
+
+/// Writes a block in which these shards have reported.
+pub(crate) async fn put_block(
+    server: &NatsServer,
+    cluster: &str,
+    block: u32,
+    len: u32,
+    reported: &[u32],
+) {
+    let row = |id: u32| ShardRow {
+        since_ms: reported.contains(&id).then_some(1),
+        ..ShardRow::default()
+    };
+    let value = TableBlock {
+        epoch: 1,
+        cluster: cluster.parse().unwrap(),
+        block,
+        stream: "test".into(),
+        sequence: 0,
+        at_ms: 1,
+        rows: (block * 1024..block * 1024 + len).map(row).collect(),
+    };
+    put_table(server, &format!("{cluster}.{block}"), value.to_bytes()).await;
+}
+
+async fn put_table(server: &NatsServer, key: &str, value: Vec<u8>) {
+    let jetstream = async_nats::jetstream::new(server.client().await);
+    let table = jetstream.get_key_value(bucket::TABLE).await.unwrap();
+    table.put(key, value.into()).await.unwrap();
+}
+
+/// The body of the last report of a shard in the stream.
+pub(crate) async fn stored(server: &NatsServer, cluster: &str, shard: u32) -> Option<String> {
+    let jetstream = async_nats::jetstream::new(server.client().await);
+    let stream = jetstream.get_stream(bucket::STATES).await.unwrap();
+    let shard = glance_protocol::ShardId::new(shard).unwrap();
+    let subject = Subject::State(cluster.parse().unwrap(), shard).to_string();
+    let message = stream.direct_get_last_for_subject(subject).await.ok()?;
+    Some(String::from_utf8(message.payload.to_vec()).unwrap())
+}
+
+/// A bridge that listens on a free port.
+pub(crate) struct TestBridge {
+    pub(crate) bridge: Arc<Bridge>,
+    pub(crate) port: u16,
+    shutdown: Shutdown,
+    serving: JoinHandle<()>,
+}
+
+impl TestBridge {
+    pub(crate) async fn start(server: &NatsServer) -> Self {
+        Self::start_with(server, "", &BridgeOptions::default()).await
+    }
+
+    /// Starts a bridge, and waits until it knows the clusters.
+    pub(crate) async fn start_with(
+        server: &NatsServer,
+        passphrase: &str,
+        options: &BridgeOptions,
+    ) -> Self {
+        let bridge = Self::start_early(server, passphrase, options).await;
+        bridge.wait_ready().await;
+        bridge
+    }
+
+    pub(crate) async fn start_early(
+        server: &NatsServer,
+        passphrase: &str,
+        options: &BridgeOptions,
+    ) -> Self {
+        let shutdown = Shutdown::new();
+        let broker = BrokerOptions {
+            nats_url: Some(server.url().parse().unwrap()),
+        };
+        let broker = Broker::connect("test", &broker, &shutdown).await.unwrap();
+        let environment = Environment::from_pairs([("GLANCE_PASSPHRASE", passphrase)]);
+        let bridge = Bridge::start(&broker, options, &environment, &shutdown)
+            .await
+            .unwrap();
+        let listener = http::bind("127.0.0.1", 0, "test").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let routes = bridge.routes();
+        let serving = tokio::spawn(http::serve(
+            listener,
+            routes,
+            Limits::default(),
+            shutdown.clone(),
+        ));
+        Self {
+            bridge: Arc::new(bridge),
+            port,
+            shutdown,
+            serving,
+        }
+    }
+
+    pub(crate) async fn wait_ready(&self) {
+        eventually(LIMIT, async || {
+            matches!(self.bridge.ready(), Ready::Yes(_)).then_some(())
+        })
+        .await;
+    }
+
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect(self.port).await
+    }
+
+    /// Sends one request without a body on a connection of its own.
+    pub(crate) async fn send(&self, method: &str, path: &str) -> Answer {
+        self.client().await.send(method, path, &[], b"").await
+    }
+
+    pub(crate) async fn post(&self, path: &str) -> Answer {
+        self.send("POST", path).await
+    }
+
+    /// Stops it as the service does: the listener first.
+    pub(crate) async fn stop(self) {
+        self.shutdown.trigger();
+        timeout(LIMIT, self.serving).await.unwrap().unwrap();
+        timeout(LIMIT, self.bridge.stop()).await.unwrap();
+    }
+
+    /// Tells the listener to stop, and returns what remains to be waited for.
+    pub(crate) fn begin_stop(&self) {
+        self.shutdown.trigger();
+    }
+}
+
+/// One connection, kept alive.
+pub(crate) struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+/// An answer, with its headers as they were sent.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(given, _)| given == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Checks an error: its status, its exact body, its type.
+    #[track_caller]
+    pub(crate) fn assert_error(&self, status: u16, error: &str) {
+        let body = serde_json::json!({ "error": error }).to_string();
+        assert_eq!((self.status, self.body.as_str()), (status, body.as_str()));
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        assert_eq!(
+            self.header("retry-after").is_some(),
+            status == 503,
+            "{self:?}"
+        );
+    }
+
+    /// Checks a 204: no body, and no header about one.
+    #[track_caller]
+    pub(crate) fn assert_accepted(&self) {
+        assert_eq!((self.status, self.body.as_str()), (204, ""), "{self:?}");
+        for name in [
+            "content-type",
+            "content-length",
+            "retry-after",
+            "transfer-encoding",
+        ] {
+            assert_eq!(self.header(name), None, "{self:?}");
+        }
+    }
+}
+
+impl Client {
+    pub(crate) async fn connect(port: u16) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        Self {
+            stream: BufReader::new(stream),
+        }
+    }
+
+    pub(crate) async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
+        self.send_head(method, path, headers, body.len()).await;
+        self.write(body).await;
+        self.answer(method).await
+    }
+
+    pub(crate) async fn send_head(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        length: usize,
+    ) {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\n");
+        if length > 0 {
+            head += &format!("content-length: {length}\r\n");
+        }
+        for (name, value) in headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        head += "\r\n";
+        self.write(head.as_bytes()).await;
+    }
+
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
+        self.stream.get_mut().write_all(bytes).await.unwrap();
+    }
+
+    /// Reads one answer. Nothing may take longer than the limit.
+    pub(crate) async fn answer(&mut self, method: &str) -> Answer {
+        timeout(LIMIT, self.read_answer(method))
+            .await
+            .expect("an answer in time")
+    }
+
+    async fn read_answer(&mut self, method: &str) -> Answer {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(self.stream.read_u8().await.expect("an answer"));
+        }
+        let head = String::from_utf8(head).unwrap();
+        let mut lines = head.trim_end().split("\r\n");
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap();
+        let headers: Vec<(String, String)> = lines
+            .map(|line| line.split_once(": ").unwrap())
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .collect();
+        let mut answer = Answer {
+            status: status.parse().unwrap(),
+            headers,
+            body: String::new(),
+        };
+        let length = answer
+            .header("content-length")
+            .map(|text| text.parse().unwrap());
+        let length: usize = if method == "HEAD" {
+            0
+        } else {
+            length.unwrap_or(0)
+        };
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).await.unwrap();
+        answer.body = String::from_utf8(body).unwrap();
+        answer
+    }
+
+    /// Whether the other side has closed the connection.
+    pub(crate) async fn is_closed(&mut self) -> bool {
+        matches!(self.stream.read(&mut [0; 1]).await, Ok(0) | Err(_))
+    }
+}

@@ -1,0 +1,134 @@
+//! The built program.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Client, LIMIT, set_up, stored};
+use glance_testing::{NatsServer, Process, ProcessBuilder, Signal, eventually, free_port};
+
+fn program(port: u16, nats_url: &str) -> ProcessBuilder {
+    Process::at(env!("CARGO_BIN_EXE_glance-bridge"))
+        .env("GLANCE_BRIDGE_HOST", "127.0.0.1")
+        .env("GLANCE_BRIDGE_PORT", port.to_string())
+        .env("GLANCE_NATS_URL", nats_url)
+}
+
+async fn wait_ready(port: u16) {
+    eventually(LIMIT, async || {
+        let answer = Client::connect(port)
+            .await
+            .send("GET", "/readyz", &[], b"")
+            .await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn serves_and_ends_on_sigterm() {
+    let server = NatsServer::start().await;
+    set_up(&server, &[("main", 4)]).await;
+    let port = free_port();
+    let mut process = program(port, &server.url()).start();
+    process.wait_for_line("listening on", LIMIT).await;
+    process
+        .wait_for_line("GLANCE_PASSPHRASE is not set", LIMIT)
+        .await;
+    wait_ready(port).await;
+    let mut client = Client::connect(port).await;
+    client
+        .send("POST", "/api/status/main/1/3", &[], b"")
+        .await
+        .assert_accepted();
+    assert_eq!(client.send("GET", "/healthz", &[], b"").await.status, 200);
+    client
+        .send("GET", "/nope", &[], b"")
+        .await
+        .assert_error(404, "there is nothing here");
+    client
+        .send("POST", "/api/status/main/x/3", &[], b"")
+        .await
+        .assert_error(404, "there is nothing here");
+    process.signal(Signal::TERM);
+    assert_eq!(
+        process.wait_exit(LIMIT).await.code(),
+        Some(0),
+        "{}",
+        process.output()
+    );
+    assert_eq!(stored(&server, "main", 1).await.as_deref(), Some("3"));
+}
+
+#[tokio::test]
+async fn answers_while_it_waits_for_the_broker() {
+    let mut server = NatsServer::start().await;
+    set_up(&server, &[("main", 4)]).await;
+    server.kill();
+    let port = free_port();
+    let mut process = program(port, &server.url())
+        .env("GLANCE_PASSPHRASE", "hunter2")
+        .start();
+    process.wait_for_line("listening on", LIMIT).await;
+    let mut client = Client::connect(port).await;
+    let path = "/api/status/main/1/3";
+    let headers = [("authorization", "hunter2")];
+    assert_eq!(client.send("GET", path, &[], b"").await.status, 405);
+    assert_eq!(client.send("POST", path, &[], b"").await.status, 401);
+    let answer = client.send("POST", path, &headers, b"ignored").await;
+    answer.assert_error(503, "the broker cannot be reached, please try again");
+    assert_eq!(client.send("GET", "/healthz", &[], b"").await.status, 200);
+    assert_eq!(client.send("GET", "/readyz", &[], b"").await.status, 503);
+    server.restart().await;
+    wait_ready(port).await;
+    let mut client = Client::connect(port).await;
+    let answer = client.send("POST", path, &headers, b"").await;
+    answer.assert_accepted();
+    process.signal(Signal::INT);
+    assert_eq!(process.wait_exit(LIMIT).await.code(), Some(0));
+    assert!(
+        !process.output().contains("hunter2"),
+        "{}",
+        process.output()
+    );
+}
+
+#[tokio::test]
+async fn can_be_stopped_while_it_waits_for_the_broker() {
+    let url = format!("nats://127.0.0.1:{}", free_port());
+    let mut process = program(free_port(), &url).start();
+    process.wait_for_line("waiting for the broker", LIMIT).await;
+    process.signal(Signal::TERM);
+    let limit = Duration::from_secs(5);
+    assert_eq!(
+        process.wait_exit(limit).await.code(),
+        Some(0),
+        "{}",
+        process.output()
+    );
+}
+
+#[tokio::test]
+async fn a_taken_port_and_an_odd_passphrase_are_configuration_errors() {
+    let server = NatsServer::start().await;
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let mut process = program(port, &server.url()).start();
+    assert_eq!(process.wait_exit(LIMIT).await.code(), Some(2));
+    assert!(
+        process.output().contains("GLANCE_BRIDGE_PORT"),
+        "{}",
+        process.output()
+    );
+    let mut process = program(free_port(), &server.url())
+        .env("GLANCE_PASSPHRASE", "  ")
+        .start();
+    assert_eq!(process.wait_exit(LIMIT).await.code(), Some(2));
+    assert!(
+        process.output().contains("GLANCE_PASSPHRASE"),
+        "{}",
+        process.output()
+    );
+}
