@@ -1,0 +1,240 @@
+//! What this replica has missed, judged by what the pulses say. No IO; time is passed in.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use glance_protocol::{ClusterName, Pulse, feed::Version};
+
+use crate::mirror::Mirror;
+
+/// A block comes on another subscription than the pulse: it may be on its way.
+const BEHIND_MAX: Duration = Duration::from_millis(250);
+/// How long to wait before the same block is read again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long pulses may contradict what is held before it is given up: the
+/// store began anew, or another leader is right.
+const CONTRADICTED_MAX: Duration = Duration::from_secs(3);
+
+/// A block: the cluster, and which block of it.
+pub(crate) type Place = (ClusterName, u32);
+
+/// What has to be read again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Due {
+    /// These blocks.
+    pub blocks: Vec<Place>,
+    /// The list and every block.
+    pub everything: bool,
+    /// Everything, and whatever is held counts for nothing.
+    pub anew: bool,
+}
+
+/// Watches for what was missed.
+#[derive(Debug, Default)]
+pub(crate) struct Gaps {
+    /// Blocks of which the pulse says a higher revision: that, and from when on to read them.
+    behind: BTreeMap<Place, (u64, Instant)>,
+    /// Blocks of which the pulse says a lower revision, and since when.
+    ahead: BTreeMap<Place, (Version, Instant)>,
+    /// Since when only lower epochs are heard.
+    lower_epoch: Option<Instant>,
+    /// Since when the pulse names other clusters than the list.
+    other_clusters: Option<Instant>,
+}
+
+impl Gaps {
+    /// Takes in a pulse that the mirror was shown.
+    pub(crate) fn note(&mut self, pulse: &Pulse, mirror: &Mirror, now: Instant) {
+        if pulse.epoch < mirror.epoch() {
+            self.lower_epoch.get_or_insert(now);
+            return;
+        }
+        self.lower_epoch = None;
+        let mut strangers = pulse.parts == 1 && pulse.clusters.len() != mirror.clusters().len();
+        for cluster in &pulse.clusters {
+            for block in &cluster.blocks {
+                match mirror.version(cluster.name.as_str(), block.block) {
+                    Some(held) => {
+                        self.compare(
+                            (cluster.name.clone(), block.block),
+                            held,
+                            block.revision,
+                            now,
+                        );
+                    }
+                    None => strangers = true,
+                }
+            }
+        }
+        if !strangers {
+            self.other_clusters = None;
+        } else if mirror.has_list() {
+            self.other_clusters.get_or_insert(now);
+        }
+    }
+
+    /// Revisions of one bucket only grow, whatever the epoch.
+    fn compare(&mut self, place: Place, held: Version, revision: u64, now: Instant) {
+        if held.revision < revision {
+            self.ahead.remove(&place);
+            let behind = self.behind.entry(place);
+            behind.or_insert((revision, now + BEHIND_MAX)).0 = revision;
+            return;
+        }
+        self.behind.remove(&place);
+        if held.revision == revision {
+            self.ahead.remove(&place);
+            return;
+        }
+        // Just after a put this is normal, but not for the same value again and again.
+        let ahead = self.ahead.entry(place).or_insert((held, now));
+        if ahead.0 != held {
+            *ahead = (held, now);
+        }
+    }
+
+    /// What has to be read now. What is still missing later is due again.
+    pub(crate) fn due(&mut self, mirror: &Mirror, now: Instant) -> Due {
+        self.behind.retain(|(cluster, block), (revision, _)| {
+            let held = mirror.version(cluster.as_str(), *block);
+            held.is_some_and(|held| held.revision < *revision)
+        });
+        let mut due = Due::default();
+        for (place, (_, at)) in &mut self.behind {
+            if *at <= now {
+                *at = now + AGAIN;
+                due.blocks.push(place.clone());
+            }
+        }
+        let long = |since: Instant| now.saturating_duration_since(since) > CONTRADICTED_MAX;
+        let contradicted = self.ahead.values().any(|(_, since)| long(*since));
+        if contradicted || self.lower_epoch.is_some_and(long) {
+            *self = Self::default();
+            due.anew = true;
+        }
+        if self
+            .other_clusters
+            .is_some_and(|since| now.saturating_duration_since(since) >= AGAIN)
+        {
+            self.other_clusters = Some(now);
+            due.everything = true;
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use glance_protocol::{
+        BlockSet, ClusterInfo, ClusterList, PulseBlock, PulseCluster, ShardRow, TableBlock,
+    };
+
+    use super::*;
+    use crate::mirror::Source;
+
+    fn main() -> ClusterName {
+        "main".parse().unwrap()
+    }
+
+    fn mirror(epoch: u64, revision: u64) -> Mirror {
+        let mut mirror = Mirror::default();
+        let clusters = vec![ClusterInfo {
+            name: main(),
+            total: 1,
+            timeout_s: 30.0,
+        }];
+        mirror.apply_clusters(Source::Key, 1, ClusterList { epoch, clusters });
+        put(&mut mirror, epoch, revision);
+        mirror
+    }
+
+    fn put(mirror: &mut Mirror, epoch: u64, revision: u64) {
+        let value = TableBlock {
+            epoch,
+            cluster: main(),
+            block: 0,
+            stream: String::new(),
+            sequence: 0,
+            at_ms: 0,
+            rows: vec![ShardRow::default()],
+        };
+        mirror.apply_block(Source::Live, revision, value);
+    }
+
+    fn pulse(epoch: u64, name: &str, revision: u64) -> Pulse {
+        Pulse {
+            epoch,
+            number: 1,
+            at_ms: 0,
+            judging_since_ms: None,
+            part: 0,
+            parts: 1,
+            clusters: vec![PulseCluster {
+                name: name.parse().unwrap(),
+                blocks: vec![PulseBlock {
+                    block: 0,
+                    revision,
+                    heard: BlockSet::default(),
+                    healed: BlockSet::default(),
+                }],
+            }],
+        }
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_block_that_does_not_come_is_due() {
+        let (mut gaps, mut mirror, start) = (Gaps::default(), mirror(7, 5), Instant::now());
+        gaps.note(&pulse(7, "main", 5), &mirror, start);
+        gaps.note(&pulse(7, "main", 6), &mirror, start);
+        assert_eq!(gaps.due(&mirror, start + ms(249)), Due::default());
+        assert_eq!(gaps.due(&mirror, start + ms(250)).blocks, [(main(), 0)]);
+        assert_eq!(gaps.due(&mirror, start + ms(300)), Due::default());
+        assert_eq!(gaps.due(&mirror, start + ms(1250)).blocks, [(main(), 0)]);
+        put(&mut mirror, 7, 6);
+        assert_eq!(gaps.due(&mirror, start + ms(9999)), Due::default());
+    }
+
+    #[test]
+    fn a_block_just_put_is_no_contradiction() {
+        let (mut gaps, mut mirror, start) = (Gaps::default(), mirror(7, 5), Instant::now());
+        for step in 0..10 {
+            put(&mut mirror, 7, 6 + step);
+            gaps.note(
+                &pulse(7, "main", 5 + step),
+                &mirror,
+                start + ms(1000 * step),
+            );
+            assert_eq!(gaps.due(&mirror, start + ms(1000 * step)), Due::default());
+        }
+    }
+
+    #[test]
+    fn who_contradicts_for_long_is_right() {
+        for wrong in [pulse(7, "main", 2), pulse(6, "main", 9)] {
+            let (mut gaps, mirror, start) = (Gaps::default(), mirror(7, 5), Instant::now());
+            for second in 0..=3 {
+                gaps.note(&wrong, &mirror, start + ms(1000 * second));
+                assert!(!gaps.due(&mirror, start + ms(1000 * second)).anew);
+            }
+            gaps.note(&wrong, &mirror, start + ms(3100));
+            assert!(gaps.due(&mirror, start + ms(3100)).anew);
+            assert!(!gaps.due(&mirror, start + ms(3200)).anew);
+        }
+    }
+
+    #[test]
+    fn other_clusters_mean_that_the_list_was_missed() {
+        let (mut gaps, mirror, start) = (Gaps::default(), mirror(7, 5), Instant::now());
+        gaps.note(&pulse(7, "demo", 9), &mirror, start);
+        assert!(!gaps.due(&mirror, start + ms(500)).everything);
+        assert!(gaps.due(&mirror, start + ms(1000)).everything);
+        gaps.note(&pulse(7, "main", 5), &mirror, start + ms(1500));
+        assert!(!gaps.due(&mirror, start + ms(9000)).everything);
+    }
+}

@@ -1,0 +1,157 @@
+//! The opening handshake of a WebSocket (RFC 6455, section 4.2), without
+//! `warp::ws`, whose buffers take 133 KB a connection.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use warp::{
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    reply::Response,
+};
+
+use crate::representation::set;
+
+/// Why a request does not open a WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It does not ask for one.
+    NotAsked,
+    /// It speaks another version of the protocol than 13.
+    Version,
+    /// Its key is missing or not 16 bytes in base64.
+    Key,
+}
+
+/// Checks a GET request, and gives the value of `Sec-WebSocket-Accept`.
+///
+/// # Errors
+///
+/// When the request does not open a WebSocket.
+pub(crate) fn check(headers: &HeaderMap) -> Result<String, Refusal> {
+    let asked = has_token(headers, &header::CONNECTION, "upgrade")
+        && has_token(headers, &header::UPGRADE, "websocket");
+    if !asked {
+        return Err(Refusal::NotAsked);
+    }
+    if only(headers, &header::SEC_WEBSOCKET_VERSION) != Some("13") {
+        return Err(Refusal::Version);
+    }
+    let key = only(headers, &header::SEC_WEBSOCKET_KEY).ok_or(Refusal::Key)?;
+    match STANDARD.decode(key) {
+        Ok(bytes) if bytes.len() == 16 => Ok(derive_accept_key(key.as_bytes())),
+        _ => Err(Refusal::Key),
+    }
+}
+
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name).into_iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|part| part.trim().eq_ignore_ascii_case(token))
+}
+
+/// The value of a header that comes exactly once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).into_iter();
+    let value = values.next()?;
+    values.next().is_none().then_some(())?;
+    value.to_str().ok().map(str::trim)
+}
+
+/// The answer that makes the connection a WebSocket.
+#[must_use]
+pub(crate) fn accept(key: &str) -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    set(headers, header::CONNECTION, "Upgrade");
+    set(headers, header::UPGRADE, "websocket");
+    if let Ok(key) = HeaderValue::from_str(key) {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
+    }
+    response
+}
+
+/// The answer to a request that does not open a WebSocket.
+#[must_use]
+pub(crate) fn refuse(refusal: Refusal) -> Response {
+    let (status, sentence) = match refusal {
+        Refusal::NotAsked => (
+            StatusCode::UPGRADE_REQUIRED,
+            "This is a WebSocket; connect with a WebSocket client.\n",
+        ),
+        Refusal::Version => (
+            StatusCode::UPGRADE_REQUIRED,
+            "This WebSocket speaks version 13 of the protocol.\n",
+        ),
+        Refusal::Key => (
+            StatusCode::BAD_REQUEST,
+            "Sec-WebSocket-Key must be 16 bytes in base64.\n",
+        ),
+    };
+    let mut response = Response::new(sentence.into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    set(headers, header::CONTENT_TYPE, "text/plain; charset=utf-8");
+    if status == StatusCode::UPGRADE_REQUIRED {
+        set(headers, header::CONNECTION, "Upgrade");
+        set(headers, header::UPGRADE, "websocket");
+        set(headers, header::SEC_WEBSOCKET_VERSION, "13");
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(changes: &[(HeaderName, Option<&'static str>)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        set(&mut headers, header::CONNECTION, "keep-alive, Upgrade");
+        set(&mut headers, header::UPGRADE, "WebSocket");
+        set(&mut headers, header::SEC_WEBSOCKET_VERSION, "13");
+        // The example of RFC 6455, section 1.3.
+        set(
+            &mut headers,
+            header::SEC_WEBSOCKET_KEY,
+            "dGhlIHNhbXBsZSBub25jZQ==",
+        );
+        for (name, value) in changes {
+            headers.remove(name);
+            if let Some(value) = value {
+                set(&mut headers, name.clone(), value);
+            }
+        }
+        headers
+    }
+
+    #[test]
+    fn accepts_the_example_of_the_rfc() {
+        assert_eq!(
+            check(&request(&[])).as_deref(),
+            Ok("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+        );
+    }
+
+    #[test]
+    fn refuses_what_is_none() {
+        for (name, value, refusal) in [
+            (header::CONNECTION, None, Refusal::NotAsked),
+            (header::CONNECTION, Some("close"), Refusal::NotAsked),
+            (header::UPGRADE, Some("h2c"), Refusal::NotAsked),
+            (header::SEC_WEBSOCKET_VERSION, Some("8"), Refusal::Version),
+            (header::SEC_WEBSOCKET_VERSION, None, Refusal::Version),
+            (header::SEC_WEBSOCKET_KEY, None, Refusal::Key),
+            (header::SEC_WEBSOCKET_KEY, Some("c2hvcnQ="), Refusal::Key),
+            (header::SEC_WEBSOCKET_KEY, Some("not base64"), Refusal::Key),
+        ] {
+            assert_eq!(check(&request(&[(name, value)])), Err(refusal), "{value:?}");
+        }
+        let mut twice = request(&[]);
+        twice.append(
+            header::SEC_WEBSOCKET_KEY,
+            HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="),
+        );
+        assert_eq!(check(&twice), Err(Refusal::Key));
+    }
+}

@@ -1,0 +1,117 @@
+//! Follows the operators' notices.
+//!
+//! Their bucket republishes nothing, but every put is a message that a plain
+//! subscription hears. It says that something changed; what, the keys say.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{Subscriber, jetstream::kv::Operation};
+use futures::{StreamExt as _, TryStreamExt as _};
+use glance_protocol::{
+    Notice,
+    bucket::{self, NoticeKey},
+    feed::{Maintenance, Notices},
+};
+use glance_runner::{Broker, Shutdown, clock::unix_ms};
+use tokio::{sync::watch, time::timeout};
+use tracing::{debug, warn};
+
+/// How often the keys are read although nothing was heard. Also how late the end of a notice may be noticed.
+const PERIOD: Duration = Duration::from_secs(15);
+/// Bound on one round of reading.
+const LIMIT: Duration = Duration::from_secs(10);
+/// More notices than this are not shown.
+const NOTICES_MAX: usize = 1000;
+/// Puts come before they are stored, and often several at once.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// Keeps `sender` up to date until the shutdown.
+pub(crate) async fn follow(
+    broker: Broker,
+    sender: watch::Sender<Arc<Notices>>,
+    shutdown: Shutdown,
+) {
+    let prefix = format!("$KV.{}.", bucket::NOTICES);
+    let mut puts = match broker.client.subscribe(format!("{prefix}>")).await {
+        Ok(puts) => puts,
+        Err(cause) => {
+            warn!("notices are not followed: {cause}");
+            return;
+        }
+    };
+    loop {
+        match timeout(LIMIT, read(&broker, &prefix)).await {
+            Ok(Ok(notices)) => {
+                sender.send_if_modified(|held| {
+                    let changed = **held != notices;
+                    if changed {
+                        *held = Arc::new(notices);
+                    }
+                    changed
+                });
+            }
+            // The aggregator creates the bucket; until then there are no notices.
+            Ok(Err(cause)) => debug!("notices cannot be read now: {cause:#}"),
+            Err(_) => debug!("notices cannot be read now: no answer"),
+        }
+        tokio::select! {
+            () = shutdown.requested() => return,
+            () = tokio::time::sleep(PERIOD) => {}
+            () = hear(&mut puts) => {}
+        }
+    }
+}
+
+/// Waits for a put, and for those that come right after it.
+async fn hear(puts: &mut Subscriber) {
+    if puts.next().await.is_none() {
+        // Closed for good; the period is left.
+        std::future::pending::<()>().await;
+    }
+    while let Ok(Some(_)) = timeout(SETTLE, puts.next()).await {}
+}
+
+async fn read(broker: &Broker, prefix: &str) -> anyhow::Result<Notices> {
+    let store = broker.jetstream.get_key_value(bucket::NOTICES).await?;
+    let subjects = store
+        .stream
+        .info_with_subjects(format!("{prefix}>"))
+        .await?;
+    let mut keys: Vec<NoticeKey> = subjects
+        .try_filter_map(async |(subject, _)| {
+            Ok(subject.strip_prefix(prefix).and_then(NoticeKey::parse))
+        })
+        .take(NOTICES_MAX)
+        .try_collect()
+        .await?;
+    keys.sort();
+    let mut notices = Notices::default();
+    for key in keys {
+        let entry = store.entry(key.to_string()).await?;
+        let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else {
+            continue;
+        };
+        match Notice::from_bytes(&entry.value) {
+            Ok(notice) if notice.expired(unix_ms()) => {}
+            Ok(notice) => put(&mut notices, key, notice),
+            Err(cause) => warn!("the notice {key} is not shown: {cause}"),
+        }
+    }
+    Ok(notices)
+}
+
+fn put(notices: &mut Notices, key: NoticeKey, notice: Notice) {
+    let (cluster, group) = match key {
+        NoticeKey::Announcement => {
+            notices.announcement = Some(notice);
+            return;
+        }
+        NoticeKey::Cluster(cluster) => (cluster, None),
+        NoticeKey::Group(cluster, group) => (cluster, Some(group)),
+    };
+    notices.maintenance.push(Maintenance {
+        cluster,
+        group,
+        notice,
+    });
+}

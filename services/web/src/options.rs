@@ -1,0 +1,64 @@
+//! Flags of the web service.
+
+use std::path::PathBuf;
+
+use glance_runner::CommonOptions;
+
+/// Flags of the program `glance-web`.
+#[derive(Debug, Clone, clap::Parser)]
+#[command(
+    name = "glance-web",
+    version,
+    about = "Serves the page, the feed and the JSON to viewers"
+)]
+pub struct Options {
+    /// Flags that all services share.
+    #[command(flatten)]
+    pub common: CommonOptions,
+
+    /// The address to listen on.
+    #[arg(
+        long,
+        env = "GLANCE_HOST",
+        value_name = "ADDRESS",
+        default_value = "0.0.0.0"
+    )]
+    pub host: String,
+
+    /// The port to listen on.
+    #[arg(long, env = "GLANCE_PORT", value_name = "PORT", default_value_t = 3000)]
+    pub port: u16,
+
+    /// Flags of this service alone.
+    #[command(flatten)]
+    pub web: WebOptions,
+}
+
+impl AsRef<CommonOptions> for Options {
+    fn as_ref(&self) -> &CommonOptions {
+        &self.common
+    }
+}
+
+/// Flags of this service alone.
+#[derive(Debug, Clone, clap::Args)]
+pub struct WebOptions {
+    /// Serve the page from this folder instead of the one in the program. It is read once, at the start.
+    #[arg(long, env = "GLANCE_PAGE_DIR", value_name = "FOLDER")]
+    pub page_dir: Option<PathBuf>,
+
+    /// The most viewers at the same time.
+    #[arg(long, env = "GLANCE_VIEWERS_MAX", value_name = "COUNT", default_value_t = VIEWERS_MAX, value_parser = clap::value_parser!(u32).range(1..))]
+    pub viewers_max: u32,
+}
+
+const VIEWERS_MAX: u32 = 50_000;
+
+impl Default for WebOptions {
+    fn default() -> Self {
+        Self {
+            page_dir: None,
+            viewers_max: VIEWERS_MAX,
+        }
+    }
+}

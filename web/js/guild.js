@@ -1,0 +1,115 @@
+/**
+ * From what people paste to a shard. IDs are 64 bits wide, so all of this is BigInt: a Number would round them.
+ */
+
+/** IDs in use have 17 to 20 digits; a few old ones are shorter. */
+const DIGITS_MIN = 15;
+const DIGITS_MAX = 20;
+const ID_MAX = (1n << 64n) - 1n;
+const TEXT_LENGTH_MAX = 4000;
+
+/** Blanks that nobody sees, and that come along when text is copied. */
+const INVISIBLE = /[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]/g;
+const LINK = /\b(?:channels|guilds|events)\/(@me|%40me|\d+)/i;
+const INVITE = /\bdiscord\.gg\/|\bdiscord(?:app)?\.com\/invite\//i;
+const MENTION = /<(?:#|@[!&]?|a?:\w+:)\d+>/;
+
+/**
+ * @typedef {"invite" | "mention" | "several" | "too_long" | "too_short" | "no_number"} Unclear why a text has no answer
+ * @typedef {{kind: "empty"}
+ *   | {kind: "guild", guild: bigint}
+ *   | {kind: "direct"}
+ *   | {kind: "unclear", why: Unclear}} Question
+ *   `direct`: direct messages, which belong to no server
+ */
+
+/**
+ * The shard that serves a server. Discord's rule: https://discord.com/developers/docs/events/gateway#sharding
+ *
+ * @param {bigint} guild
+ * @param {number} total the bot's number of shards, at least 1
+ * @returns {number}
+ */
+export function shardOfGuild(guild, total) {
+  return Number((guild >> 22n) % BigInt(total));
+}
+
+/**
+ * The shard that a question is about. Direct messages always arrive on shard 0.
+ *
+ * @param {Question} question
+ * @param {number} total
+ * @returns {number | null} null when the question names no server
+ */
+export function shardOfQuestion(question, total) {
+  if (question.kind === "guild") return shardOfGuild(question.guild, total);
+  return question.kind === "direct" ? 0 : null;
+}
+
+/**
+ * Understands a server's ID or a link to a channel or message, with blanks and other text around it.
+ *
+ * @param {string} text
+ * @returns {Question}
+ */
+export function parseQuestion(text) {
+  const clean = text.slice(0, TEXT_LENGTH_MAX).normalize("NFKC").replace(INVISIBLE, "").trim();
+  if (clean === "") return { kind: "empty" };
+  if (clean.toLowerCase() === "@me") return { kind: "direct" };
+  const link = LINK.exec(clean);
+  if (link) return /me$/i.test(link[1]) ? { kind: "direct" } : asGuild(link[1]);
+  if (INVITE.test(clean)) return unclear("invite");
+  if (MENTION.test(clean)) return unclear("mention");
+  return findId(clean);
+}
+
+/**
+ * @param {string} text
+ * @returns {Question}
+ */
+function findId(text) {
+  const numbers = text.match(/\d+/g) ?? [];
+  const ids = new Set(numbers.filter((digits) => digits.length >= DIGITS_MIN && digits.length <= DIGITS_MAX));
+  if (ids.size > 1) return unclear("several");
+  for (const id of ids) return asGuild(id);
+  // 123 456 789 ..., as some programs write large numbers
+  const joined = text.replace(/[\s.,'’_]/g, "");
+  if (/^\d+$/.test(joined)) return asGuild(joined);
+  if (numbers.some((digits) => digits.length > DIGITS_MAX)) return unclear("too_long");
+  return unclear(numbers.length > 0 ? "too_short" : "no_number");
+}
+
+/**
+ * @param {string} digits
+ * @returns {Question}
+ */
+function asGuild(digits) {
+  if (digits.length < DIGITS_MIN) return unclear("too_short");
+  if (digits.length > DIGITS_MAX || BigInt(digits) > ID_MAX) return unclear("too_long");
+  return { kind: "guild", guild: BigInt(digits) };
+}
+
+/**
+ * @param {Unclear} why
+ * @returns {Question}
+ */
+function unclear(why) {
+  return { kind: "unclear", why };
+}
+
+/**
+ * @param {string} fragment of the page's address, `#guild=...`
+ * @returns {string | null} what it asks for, as one would type it
+ */
+export function readFragment(fragment) {
+  return new URLSearchParams(fragment.replace(/^#/, "")).get("guild");
+}
+
+/**
+ * @param {Question} question
+ * @returns {string} the fragment that leads back to it, empty when there is none
+ */
+export function writeFragment(question) {
+  if (question.kind === "guild") return `#guild=${question.guild}`;
+  return question.kind === "direct" ? "#guild=@me" : "";
+}

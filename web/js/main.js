@@ -1,0 +1,236 @@
+/**
+ * The entry. Read it from the end: the last function is the table of contents.
+ *
+ * @import {Config} from "./branding.js"
+ * @import {Frame} from "./frames.js"
+ * @import {Place} from "./grid.js"
+ */
+
+import { applyBranding, findAddresses, loadConfig } from "./branding.js";
+import { ServerClock } from "./clock.js";
+import { attachControls, mayBlink } from "./controls.js";
+import { findPart, writeText } from "./elements.js";
+import { Feed } from "./feed.js";
+import { Grid } from "./grid.js";
+import { Legend } from "./legend.js";
+import { Panel } from "./panel.js";
+import { attachPointing } from "./pointing.js";
+import { Search } from "./search.js";
+import { createSnapshotReader } from "./snapshot.js";
+import { Status } from "./status.js";
+import { Store } from "./store.js";
+import { Sync } from "./sync.js";
+import { Tooltip } from "./tooltip.js";
+
+const REFRESH_MS = 60_000;
+
+/** The page: what it knows, and what shows it. */
+class Page {
+  /** @param {Config} config */
+  constructor(config) {
+    const addresses = findAddresses(config);
+    this.clock = new ServerClock();
+    this.store = new Store();
+    this.grid = new Grid(findPart(document, "#clusters"));
+    this.legend = new Legend(findPart(document, "#legend"));
+    this.tooltip = new Tooltip(findPart(document, "#tooltip"));
+    this.status = new Status((text) => writeText(findPart(document, "#spoken-connection"), text));
+    this.panel = new Panel(findPart(document, "#panel"), {
+      onStep: (place) => this.select(place, false),
+      onClose: (place) => this.deselect(place),
+    });
+    this.search = new Search(this.store, {
+      onPlaces: (places) => this.grid.mark("is-found", places),
+      onReveal: (places) => this.reveal(places),
+      announce: (text) => writeText(findPart(document, "#spoken-answer"), text),
+    });
+    this.feed = new Feed(addresses.feed, (frame) => this.accept(frame), () => this.followFeed());
+    this.sync = new Sync({
+      store: this.store,
+      clock: this.clock,
+      readSnapshot: createSnapshotReader(addresses.snapshot),
+      schedule: (action, delayMs) => {
+        const timer = setTimeout(action, delayMs);
+        return () => clearTimeout(timer);
+      },
+      onChange: () => this.drawSoon(),
+      onLost: () => this.feed.fail(),
+    });
+    this.isDrawing = false;
+    this.shape = -1;
+    /** The first cell of an answer that came before there were cells. */
+    this.isRevealing = false;
+    /** @type {HTMLAnchorElement} */ (findPart(document, "#plain")).href = addresses.plain.href;
+  }
+
+  /** @param {Frame} frame */
+  accept(frame) {
+    this.sync.accept(frame);
+    if (frame.op === "pulse" && !document.hidden && mayBlink()) this.grid.beat();
+  }
+
+  followFeed() {
+    if (this.feed.phase === "waiting") this.sync.disconnect();
+    this.drawSoon();
+  }
+
+  /** Draws once before the next frame of the screen, however much happens until then. */
+  drawSoon() {
+    if (this.isDrawing) return;
+    this.isDrawing = true;
+    requestAnimationFrame(() => {
+      this.isDrawing = false;
+      this.draw();
+    });
+  }
+
+  draw() {
+    const { store } = this;
+    if (store.hasPicture) {
+      document.body.classList.add("has-picture");
+      this.grid.draw(store);
+      if (this.shape !== store.shape) this.followShape();
+    }
+    this.legend.draw(store);
+    this.tick();
+  }
+
+  /** The clusters are others than before: what points at cells points at new ones. */
+  followShape() {
+    this.shape = this.store.shape;
+    this.tooltip.hide();
+    const { place } = this.panel;
+    if (place && this.grid.cell(place)) this.grid.mark("is-selected", [place]);
+    else if (place) this.panel.close();
+    this.search.update();
+    if (this.isRevealing) this.reveal(this.search.places());
+  }
+
+  /** What changes because time goes by. */
+  tick() {
+    const now = this.clock.now();
+    const { store, feed, sync } = this;
+    // Other clusters have come, and are about to be drawn.
+    if (store.hasPicture && this.shape !== store.shape) return;
+    this.status.drawConnection({
+      deviceOnline: navigator.onLine,
+      phase: feed.phase,
+      silence: feed.silence(),
+      hasPicture: store.hasPicture,
+      joined: sync.joined,
+      clock: now,
+      completeAt: sync.completeAt,
+      now: store.now,
+      heard: store.heard,
+      judging: store.judging,
+    }, (feed.retryAt - performance.now()) / 1000, sync.failures > 0);
+    this.status.drawVerdict(store);
+    this.search.tick(now);
+    this.search.speak(now);
+    this.panel.update(now);
+    this.tooltip.update(now);
+  }
+
+  /**
+   * Shows a shard in the panel.
+   * @param {Place} place
+   * @param {boolean} byKey
+   */
+  select(place, byKey) {
+    this.tooltip.hide();
+    this.grid.mark("is-selected", [place]);
+    this.panel.open(place, this.clock.now(), byKey);
+    const cell = this.grid.cell(place);
+    if (!cell) return;
+    cell.scrollIntoView({ block: "nearest" });
+    this.panel.makeRoomFor(cell.getBoundingClientRect());
+  }
+
+  /** @param {Place} place */
+  deselect(place) {
+    this.grid.mark("is-selected", []);
+    if (this.grid.cell(place)) this.grid.focus(place);
+  }
+
+  /**
+   * Brings the answer's first cell into view.
+   * @param {Place[]} places
+   */
+  reveal(places) {
+    const cell = places.length > 0 ? this.grid.cell(places[0]) : null;
+    this.isRevealing = cell === null;
+    if (cell && !isInView(cell)) cell.scrollIntoView({ block: "center" });
+  }
+}
+
+/**
+ * @param {HTMLElement} cell
+ * @returns {boolean} whether it is on the screen, and not below the header
+ */
+function isInView(cell) {
+  const { top, bottom } = cell.getBoundingClientRect();
+  return top > findPart(document, ".top").getBoundingClientRect().bottom && bottom < window.innerHeight;
+}
+
+/** @param {Page} page */
+function attachCells(page) {
+  attachPointing(page.grid, {
+    onOpen: (place, byKey) => page.select(place, byKey),
+    onPoint: (place) => {
+      const cell = page.grid.cell(place);
+      if (cell) page.tooltip.show(place, cell, page.clock.now());
+    },
+    onLeave: () => page.tooltip.hide(),
+    onEscape: () => {
+      page.tooltip.hide();
+      page.panel.close();
+    },
+    onScroll: () => page.tooltip.follow(),
+  });
+}
+
+/** @param {Page} page */
+function attachWorld(page) {
+  window.addEventListener("online", () => page.feed.hurry());
+  window.addEventListener("offline", () => page.drawSoon());
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) return;
+    page.feed.hurry();
+    page.drawSoon();
+  });
+}
+
+/** Cells scroll clear of the header, whose height changes with the answer. */
+function measureHeader() {
+  const header = findPart(document, ".top");
+  new ResizeObserver(() => {
+    document.documentElement.style.setProperty("--top-height", `${header.offsetHeight}px`);
+  }).observe(header);
+}
+
+/** @param {Page} page */
+function startTimers(page) {
+  setInterval(() => {
+    page.feed.watch();
+    if (!document.hidden) page.tick();
+  }, 1000);
+  setInterval(() => {
+    if (!document.hidden) void page.sync.refresh();
+  }, REFRESH_MS);
+}
+
+async function start() {
+  const config = await loadConfig();
+  applyBranding(config);
+  attachControls();
+  const page = new Page(config);
+  attachCells(page);
+  attachWorld(page);
+  measureHeader();
+  page.search.readAddress();
+  startTimers(page);
+  page.feed.connect();
+  page.sync.start();
+}
+
+void start();

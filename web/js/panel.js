@@ -1,0 +1,110 @@
+/**
+ * @import {Place} from "./grid.js"
+ */
+
+import { createElement, findPart, writeText } from "./elements.js";
+import { STATES } from "./states.js";
+import { explainShard, listFacts } from "./words.js";
+
+/** Everything that is known about one shard: a card on a wide screen, a sheet at the bottom of a phone. */
+export class Panel {
+  /**
+   * @param {HTMLElement} box
+   * @param {{onStep: (place: Place) => void, onClose: (place: Place) => void}} handlers
+   */
+  constructor(box, handlers) {
+    this.box = box;
+    this.handlers = handlers;
+    /** @type {Place | null} */
+    this.place = null;
+    this.title = findPart(box, ".panel-title");
+    this.cell = findPart(box, ".cell");
+    this.state = findPart(box, ".panel-state");
+    this.meaning = findPart(box, ".panel-meaning");
+    this.facts = findPart(box, ".panel-facts");
+    this.back = findPart(box, ".panel-back");
+    this.next = findPart(box, ".panel-next");
+    this.back.addEventListener("click", () => this.step(-1));
+    this.next.addEventListener("click", () => this.step(1));
+    findPart(box, ".panel-close").addEventListener("click", () => this.close());
+    box.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape") return;
+      event.stopPropagation();
+      this.close();
+    });
+  }
+
+  /**
+   * @param {Place} place
+   * @param {number} now the server's time
+   * @param {boolean} takeFocus for those who came by keyboard
+   */
+  open(place, now, takeFocus) {
+    this.place = place;
+    this.show(true);
+    this.update(now);
+    if (takeFocus) this.title.focus();
+  }
+
+  /** @param {DOMRect} cell that the panel must not cover */
+  makeRoomFor(cell) {
+    this.box.classList.toggle("is-left", cell.left > document.documentElement.clientWidth / 2);
+  }
+
+  close() {
+    const place = this.place;
+    if (!place) return;
+    this.place = null;
+    this.show(false);
+    this.handlers.onClose(place);
+  }
+
+  /** @param {boolean} isShown */
+  show(isShown) {
+    this.box.hidden = !isShown;
+    // Cells scroll clear of the sheet.
+    document.documentElement.classList.toggle("has-panel", isShown);
+  }
+
+  /** @param {number} step to a neighbouring shard */
+  step(step) {
+    if (!this.place) return;
+    const { cluster, id } = this.place;
+    const next = id + step;
+    if (next >= 0 && next < cluster.total) this.handlers.onStep({ cluster, id: next });
+  }
+
+  /** @param {number} now */
+  update(now) {
+    if (!this.place) return;
+    const { cluster, id } = this.place;
+    const state = cluster.states[id];
+    writeText(this.title, `Shard ${id} of ${cluster.name}`);
+    this.cell.dataset.state = String(state);
+    writeText(this.state, STATES[state].name);
+    writeText(this.meaning, explainShard(cluster, id));
+    this.back.toggleAttribute("disabled", id === 0);
+    this.next.toggleAttribute("disabled", id === cluster.total - 1);
+    this.writeFacts(listFacts(cluster, id, now));
+  }
+
+  /** @param {[term: string, value: string, note?: string][]} facts */
+  writeFacts(facts) {
+    while (this.facts.children.length > facts.length) this.facts.lastElementChild?.remove();
+    facts.forEach(([term, value, note], index) => {
+      const row = this.facts.children[index] ?? this.facts.appendChild(buildRow());
+      writeText(findPart(row, "dt"), term);
+      writeText(findPart(row, "dd span"), value);
+      writeText(findPart(row, "dd small"), note ?? "");
+    });
+  }
+}
+
+/** @returns {HTMLElement} */
+function buildRow() {
+  const row = createElement("div");
+  const value = createElement("dd");
+  value.append(createElement("span"), createElement("small"));
+  row.append(createElement("dt"), value);
+  return row;
+}

@@ -1,0 +1,154 @@
+/**
+ * "Which shard is my server on?" The answer is worked out here; the ID never leaves the browser.
+ *
+ * @import {Place} from "./grid.js"
+ * @import {Question} from "./guild.js"
+ * @import {Store} from "./store.js"
+ */
+
+import { createElement, findPart, writeText } from "./elements.js";
+import { parseQuestion, readFragment, shardOfQuestion, writeFragment } from "./guild.js";
+import { explainUnclear, sayAnswer } from "./words.js";
+
+/** After so long without a key the question counts as asked. */
+const PAUSE_MS = 1000;
+
+export class Search {
+  /**
+   * @param {Store} store
+   * @param {object} handlers
+   * @param {(places: Place[]) => void} handlers.onPlaces the cells to highlight
+   * @param {(places: Place[]) => void} handlers.onReveal the question is asked in earnest: show the first cell
+   * @param {(text: string) => void} handlers.announce to screen readers
+   */
+  constructor(store, handlers) {
+    this.store = store;
+    this.handlers = handlers;
+    /** @type {Question} */
+    this.question = { kind: "empty" };
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.timer = undefined;
+    /** @type {string | null} what was last said to a screen reader; null: not asked in earnest yet */
+    this.spoken = null;
+    this.input = /** @type {HTMLInputElement} */ (findPart(document, "#search-input"));
+    this.answer = findPart(document, "#answer");
+    this.problem = findPart(document, "#answer-problem");
+    this.rows = findPart(document, "#answer-rows");
+    this.listen();
+  }
+
+  listen() {
+    findPart(document, "#search").addEventListener("submit", (event) => {
+      event.preventDefault();
+      // A phone's keyboard would cover the answer.
+      if (matchMedia("(pointer: coarse)").matches) this.input.blur();
+      this.ask(true);
+    });
+    this.input.addEventListener("input", (event) => {
+      const isPasted = event instanceof InputEvent && event.inputType === "insertFromPaste";
+      this.ask(isPasted);
+      if (!isPasted) this.timer = setTimeout(() => this.ask(true), PAUSE_MS);
+    });
+    this.input.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") this.clear();
+    });
+    findPart(document, "#answer-close").addEventListener("click", () => {
+      this.clear();
+      this.input.focus();
+    });
+    window.addEventListener("hashchange", () => this.readAddress());
+  }
+
+  /** Takes the question from the page's address, for links such as `#guild=...`. */
+  readAddress() {
+    const asked = readFragment(location.hash);
+    if (asked === null || asked === this.input.value) return;
+    this.input.value = asked;
+    this.ask(true);
+  }
+
+  clear() {
+    this.input.value = "";
+    this.ask(false);
+  }
+
+  /** @param {boolean} inEarnest whether to complain, announce and scroll; not while somebody is still typing */
+  ask(inEarnest) {
+    clearTimeout(this.timer);
+    if (!inEarnest) this.spoken = null;
+    const question = parseQuestion(this.input.value);
+    // Half a number is no mistake yet.
+    this.question = question.kind === "unclear" && !inEarnest ? { kind: "empty" } : question;
+    this.keepAddress();
+    this.update();
+    if (inEarnest) {
+      this.announce();
+      this.handlers.onReveal(this.places());
+    }
+  }
+
+  keepAddress() {
+    const fragment = writeFragment(this.question);
+    if (fragment !== location.hash && (fragment !== "" || readFragment(location.hash) !== null)) {
+      history.replaceState(null, "", fragment || location.pathname + location.search);
+    }
+  }
+
+  /** @returns {Place[]} one for each cluster */
+  places() {
+    return this.store.clusters.flatMap((cluster) => {
+      const id = shardOfQuestion(this.question, cluster.total);
+      return id === null ? [] : [{ cluster, id }];
+    });
+  }
+
+  /** Works the answer out anew: the question or the clusters changed. */
+  update() {
+    const places = this.places();
+    this.handlers.onPlaces(places);
+    const problem = this.question.kind === "unclear" ? explainUnclear(this.question.why) : "";
+    this.answer.hidden = places.length === 0 && problem === "";
+    this.problem.hidden = problem === "";
+    writeText(this.problem, problem);
+    this.rows.replaceChildren(...places.map(buildRow));
+  }
+
+  /**
+   * Renews the words: time goes by, states change.
+   * @param {number} now the server's time
+   */
+  tick(now) {
+    this.places().forEach(({ cluster, id }, index) => {
+      const row = this.rows.children[index];
+      const [where, how] = sayAnswer(this.question, cluster, id, now);
+      findPart(row, ".cell").dataset.state = String(cluster.states[id]);
+      writeText(findPart(row, "strong"), where);
+      writeText(findPart(row, ".answer-how"), how);
+    });
+  }
+
+  announce() {
+    if (this.question.kind === "unclear") this.handlers.announce(explainUnclear(this.question.why));
+    this.spoken = "";
+  }
+
+  /**
+   * Says the answer to a screen reader when it is first known and when a state in it changes.
+   * @param {number} now
+   */
+  speak(now) {
+    const places = this.places();
+    const states = places.map(({ cluster, id }) => `${cluster.name} ${id} ${cluster.states[id]}`).join();
+    if (places.length === 0 || states === this.spoken || this.spoken === null) return;
+    this.spoken = states;
+    const sentences = places.map(({ cluster, id }) => sayAnswer(this.question, cluster, id, now).join(": "));
+    this.handlers.announce(`${sentences.join(". ")}.`);
+  }
+}
+
+/** @returns {HTMLElement} */
+function buildRow() {
+  const row = createElement("li");
+  row.append(createElement("span", "cell"), createElement("strong"), createElement("span", "answer-how"));
+  return row;
+}

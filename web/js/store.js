@@ -1,0 +1,244 @@
+/**
+ * The picture that the page holds: columns per cluster, and a list of what changed since it was last drawn.
+ * It knows nothing of the screen or the network.
+ *
+ * @import {Changes, ClusterSnapshot, ClusterVersions, Details, Pulse, ShardChange, Snapshot, Times, Version} from "./frames.js"
+ */
+
+import { decodeBitmap, eachBit } from "./bitmap.js";
+import { BLOCK_SHARDS } from "./frames.js";
+import { isState, ONLINE, STATES } from "./states.js";
+
+/** Entries that may wait for the version that completes them; a block has 1,024 shards. */
+const PARTS_MAX = 4 * BLOCK_SHARDS;
+
+/** One bot: its shards as columns, so that 16,384 of them cost no object each. Times are Unix seconds, NaN for none. */
+export class Cluster {
+  /**
+   * @param {string} name
+   * @param {number} total
+   */
+  constructor(name, total) {
+    this.name = name;
+    this.total = total;
+    /** @type {number | null} seconds of silence after which a shard is unhealthy */
+    this.timeout = null;
+    this.states = new Uint8Array(total);
+    this.previous = new Uint8Array(total);
+    this.since = new Float64Array(total).fill(NaN);
+    this.lastHeard = new Float64Array(total).fill(NaN);
+    /** How many shards are in each state. */
+    this.counts = new Uint32Array(STATES.length);
+    this.counts[0] = total;
+    /** @type {Record<string, Details>} by id */
+    this.details = {};
+    /** @type {Version[]} of each block */
+    this.versions = [];
+    /** @type {Uint8Array} which shards were heard in the last second */
+    this.heard = new Uint8Array(0);
+    /** @type {Map<number, ShardChange[]>} by block: parts of a version that is not complete yet */
+    this.parts = new Map();
+    /** @type {number[]} ids to draw again */
+    this.dirty = [];
+    this.isDirty = new Uint8Array(total);
+  }
+
+  get online() {
+    return this.counts[ONLINE];
+  }
+
+  /**
+   * @param {number} id
+   * @param {number} state
+   * @param {number} previous
+   */
+  setState(id, state, previous) {
+    const old = this.states[id];
+    if (old === state && this.previous[id] === previous) return;
+    this.counts[old] -= 1;
+    this.counts[state] += 1;
+    this.states[id] = state;
+    this.previous[id] = previous;
+    if (this.isDirty[id] === 0) {
+      this.isDirty[id] = 1;
+      this.dirty.push(id);
+    }
+  }
+
+  /** @returns {number[]} the shards to draw again; they count as drawn from now on */
+  takeDirty() {
+    const ids = this.dirty;
+    for (const id of ids) this.isDirty[id] = 0;
+    this.dirty = [];
+    return ids;
+  }
+}
+
+export class Store {
+  constructor() {
+    /** @type {Cluster[]} in the operator's order */
+    this.clusters = [];
+    /** Grows whenever clusters or totals change: the grid must be built again. */
+    this.shape = 0;
+    this.hasPicture = false;
+    /** When the service last heard the judge of health, and its own time then. Unix seconds. */
+    this.heard = NaN;
+    this.now = NaN;
+    /** False while nobody is flagged unhealthy: just after a start, or while the judge cannot hear. */
+    this.judging = true;
+  }
+
+  /**
+   * @param {string} name
+   * @returns {Cluster | undefined}
+   */
+  cluster(name) {
+    return this.clusters.find((cluster) => cluster.name === name);
+  }
+
+  /** @param {Times} times of any frame */
+  applyTimes(times) {
+    this.now = times.now;
+    this.heard = times.heard ?? NaN;
+    this.judging = times.judging_since !== null;
+  }
+
+  /**
+   * Replaces the whole picture; shards that look the same are not drawn again.
+   * @param {Snapshot} snapshot
+   */
+  replace(snapshot) {
+    const old = this.clusters;
+    this.clusters = snapshot.clusters.map((wanted) => {
+      const known = old.find((cluster) => cluster.name === wanted.name && cluster.total === wanted.total);
+      const cluster = known ?? new Cluster(wanted.name, wanted.total);
+      fill(cluster, wanted);
+      return cluster;
+    });
+    const same = old.length === this.clusters.length && old.every((cluster, index) => cluster === this.clusters[index]);
+    if (!same || !this.hasPicture) this.shape += 1;
+    this.hasPicture = true;
+  }
+
+  /**
+   * A frame that is not newer than its block is skipped. The parts of a split version wait for the one that
+   * carries the version: applied alone, a part that is older than the snapshot would turn shards back.
+   *
+   * @param {Changes} changes
+   * @returns {boolean} false when the page cannot follow any more and needs a snapshot
+   */
+  applyChanges(changes) {
+    const cluster = this.cluster(changes.cluster);
+    if (!cluster) return true;
+    const waiting = cluster.parts.get(changes.block) ?? [];
+    const shards = waiting.concat(changes.shards);
+    if (changes.version === null) {
+      cluster.parts.set(changes.block, shards);
+      return shards.length <= PARTS_MAX;
+    }
+    cluster.parts.delete(changes.block);
+    const held = cluster.versions[changes.block];
+    if (held && compareVersions(changes.version, held) <= 0) return true;
+    cluster.versions[changes.block] = changes.version;
+    for (const shard of shards) applyShard(cluster, shard);
+    return true;
+  }
+
+  /** @param {Pulse} pulse */
+  applyPulse(pulse) {
+    this.applyTimes(pulse);
+    for (const cluster of this.clusters) {
+      const bitmap = pulse.clusters[cluster.name];
+      cluster.heard = typeof bitmap === "string" ? decodeBitmap(bitmap) : new Uint8Array(0);
+      eachBit(cluster.heard, cluster.total, (id) => {
+        cluster.lastHeard[id] = pulse.now;
+      });
+    }
+  }
+
+  /** @returns {ClusterVersions[]} what this page holds */
+  versions() {
+    return this.clusters.map(({ name, total, versions }) => ({ name, total, blocks: versions.slice() }));
+  }
+}
+
+/**
+ * @param {Cluster} cluster
+ * @param {ClusterSnapshot} wanted
+ */
+function fill(cluster, wanted) {
+  cluster.timeout = typeof wanted.timeout === "number" ? wanted.timeout : null;
+  cluster.details = wanted.details ?? {};
+  cluster.versions = wanted.blocks.slice();
+  cluster.parts.clear();
+  for (let id = 0; id < cluster.total; id += 1) {
+    cluster.setState(id, digit(wanted.states, id), digit(wanted.previous, id));
+    cluster.since[id] = wanted.since[id] ?? NaN;
+    // A pulse may have told more than a snapshot that was written before it.
+    const heard = wanted.last_heard[id];
+    const known = cluster.lastHeard[id];
+    cluster.lastHeard[id] = heard === null ? NaN : known > heard ? known : heard;
+  }
+}
+
+/**
+ * @param {string} digits
+ * @param {number} index
+ */
+function digit(digits, index) {
+  const state = digits.charCodeAt(index) - 48;
+  return isState(state) ? state : 0;
+}
+
+/**
+ * @param {Cluster} cluster
+ * @param {ShardChange} shard
+ */
+function applyShard(cluster, [id, state, previous, since]) {
+  if (!Number.isInteger(id) || id < 0 || id >= cluster.total || !isState(state)) return;
+  cluster.setState(id, state, isState(previous) ? previous : 0);
+  cluster.since[id] = since ?? NaN;
+}
+
+/**
+ * @param {Version} left
+ * @param {Version} right
+ * @returns {number} above 0 when left is newer
+ */
+export function compareVersions(left, right) {
+  return left[0] - right[0] || left[1] - right[1];
+}
+
+/**
+ * @param {ClusterVersions[]} held
+ * @param {ClusterVersions[]} required
+ * @returns {boolean} whether what is held has the same clusters, and no block of it is older
+ */
+export function isUpToDate(held, required) {
+  return held.length === required.length
+    && required.every((wanted) => findSame(held, wanted) !== undefined)
+    && isNotOlder(held, required);
+}
+
+/**
+ * @param {ClusterVersions[]} left
+ * @param {ClusterVersions[]} right
+ * @returns {boolean} whether no block of left is older than right's; clusters that are not in both do not count
+ */
+export function isNotOlder(left, right) {
+  return right.every((wanted) => {
+    const cluster = findSame(left, wanted);
+    return cluster === undefined || wanted.blocks.every((version, block) => {
+      const mine = cluster.blocks[block];
+      return mine !== undefined && compareVersions(mine, version) >= 0;
+    });
+  });
+}
+
+/**
+ * @param {ClusterVersions[]} clusters
+ * @param {ClusterVersions} wanted
+ */
+function findSame(clusters, wanted) {
+  return clusters.find(({ name, total }) => name === wanted.name && total === wanted.total);
+}

@@ -1,0 +1,232 @@
+/**
+ * Joins the snapshot and the feed into one picture with no gap.
+ *
+ * The feed's `hello` says which version of each block it continues. A snapshot that is at least as new closes the gap;
+ * the frames since the `hello` are then applied again, and the store skips those that the snapshot already has.
+ * Frames are also applied at once: their values are absolute, so they are true before the gap is closed, too.
+ *
+ * @import {Changes, ClusterVersions, Frame, Snapshot} from "./frames.js"
+ * @import {Store} from "./store.js"
+ */
+
+import { delayAfter } from "./backoff.js";
+import { isNotOlder, isUpToDate } from "./store.js";
+
+/** The request may reach a replica that is a moment behind. */
+const BEHIND_WAIT_MS = 300;
+const BEHIND_TRIES_MAX = 5;
+const RESYNC_JITTER_MS = 2000;
+const KEPT_FRAMES_MAX = 4096;
+/** A younger snapshot need not be asked for again when the feed opens. */
+const FRESH_S = 10;
+
+/**
+ * @typedef {object} Surroundings what the outside world gives; tests give their own
+ * @property {Store} store
+ * @property {import("./clock.js").ServerClock} clock
+ * @property {(onlyNews: boolean) => Promise<Snapshot | null>} readSnapshot
+ * @property {(action: () => void, delayMs: number) => () => void} schedule returns how to cancel it
+ * @property {() => void} onChange the store has news
+ * @property {() => void} onLost the page cannot follow the feed: connect anew
+ * @property {() => number} [random]
+ */
+
+export class Sync {
+  /** @param {Surroundings} surroundings */
+  constructor(surroundings) {
+    this.with = surroundings;
+    this.random = surroundings.random ?? Math.random;
+    /** True while the picture follows the feed with no gap. */
+    this.joined = false;
+    /**
+     * Whether a snapshot closes the gap; null: there is no feed, so any will do.
+     * @type {((clusters: ClusterVersions[]) => boolean) | null}
+     */
+    this.isEnough = null;
+    /** @type {Changes[] | null} frames since the gap; null while there is no gap to close */
+    this.kept = null;
+    /** Failed reads of the snapshot in a row. */
+    this.failures = 0;
+    this.behind = 0;
+    this.reading = false;
+    this.readAgain = false;
+    /** The server's time in the last snapshot. */
+    this.readAt = NaN;
+    /** The server's time up to which the picture is complete. */
+    this.completeAt = NaN;
+    /** @type {(() => void) | null} */
+    this.cancel = null;
+  }
+
+  /** The first picture: asked for while the feed is still connecting. */
+  start() {
+    this.readSoon(0);
+  }
+
+  /** @param {Frame} frame */
+  accept(frame) {
+    const { store, clock, onChange } = this.with;
+    switch (frame.op) {
+      case "hello":
+        clock.set(frame.payload.now);
+        store.applyTimes(frame.payload);
+        this.join(frame.payload.clusters);
+        break;
+      case "changes":
+        this.follow(frame.payload);
+        break;
+      case "pulse":
+        clock.set(frame.payload.now);
+        store.applyPulse(frame.payload);
+        break;
+      case "resync":
+      case "clusters":
+        this.resync(frame.payload.clusters);
+        break;
+    }
+    if (this.joined) this.completeAt = clock.now();
+    onChange();
+  }
+
+  /** The feed is gone. What comes later will have a gap before it. */
+  disconnect() {
+    // With a gap still open, the store's versions promise more than it holds.
+    if (!this.joined) this.readAt = NaN;
+    this.joined = false;
+    this.isEnough = null;
+    this.kept = null;
+    if (this.with.store.hasPicture) this.cancelRead();
+  }
+
+  /** Renews what the feed does not carry: latency, guilds and the like. A failure does no harm. */
+  async refresh() {
+    if (!this.joined || this.reading || this.cancel) return;
+    this.demandNoOlder();
+    await this.read(true);
+  }
+
+  /** @param {ClusterVersions[]} versions */
+  join(versions) {
+    const { store, clock } = this.with;
+    this.demand(versions);
+    const isFresh = clock.now() - this.readAt < FRESH_S && !this.reading;
+    if (store.hasPicture && isFresh && isUpToDate(store.versions(), versions)) this.settle();
+    else this.readSoon(0);
+  }
+
+  /** @param {ClusterVersions[]} versions that the next snapshot must have */
+  demand(versions) {
+    this.isEnough = (clusters) => isUpToDate(clusters, versions);
+    this.kept = [];
+    this.behind = 0;
+  }
+
+  /** The next snapshot may have other clusters, but nothing older than the page has now. */
+  demandNoOlder() {
+    const held = this.with.store.versions();
+    this.isEnough = (clusters) => isNotOlder(clusters, held);
+    this.kept = [];
+    this.behind = 0;
+  }
+
+  /** @param {Changes} changes */
+  follow(changes) {
+    const { store, onLost } = this.with;
+    this.kept?.push(changes);
+    const tooMany = this.kept !== null && this.kept.length > KEPT_FRAMES_MAX;
+    if (tooMany || (store.hasPicture && !store.applyChanges(changes))) onLost();
+  }
+
+  /** @param {ClusterVersions[] | null} versions */
+  resync(versions) {
+    if (versions) this.demand(versions);
+    else this.demandNoOlder();
+    this.joined = false;
+    // A snapshot that is already on its way may have been written before what was missed.
+    this.readAgain = this.reading;
+    if (!this.reading) this.readSoon(this.random() * RESYNC_JITTER_MS);
+  }
+
+  /** @param {number} delayMs */
+  readSoon(delayMs) {
+    if (this.reading) return;
+    this.cancelRead();
+    this.cancel = this.with.schedule(() => {
+      this.cancel = null;
+      void this.read(false);
+    }, delayMs);
+  }
+
+  cancelRead() {
+    this.cancel?.();
+    this.cancel = null;
+  }
+
+  /** @param {boolean} onlyNews */
+  async read(onlyNews) {
+    this.reading = true;
+    /** @type {Snapshot | null | undefined} */
+    let snapshot;
+    try {
+      snapshot = await this.with.readSnapshot(onlyNews);
+      this.failures = 0;
+    } catch {
+      this.failures += 1;
+    }
+    this.reading = false;
+    if (this.readAgain) {
+      this.readAgain = false;
+      this.readSoon(this.random() * RESYNC_JITTER_MS);
+    } else if (this.joined) {
+      this.finishRefresh(snapshot ?? null);
+    } else if (snapshot) {
+      this.take(snapshot);
+    } else {
+      this.readSoon(delayAfter(this.failures, this.random));
+    }
+    this.with.onChange();
+  }
+
+  /** @param {Snapshot | null} snapshot null when there is none, or nothing new in it */
+  finishRefresh(snapshot) {
+    if (snapshot && this.isEnough?.(snapshot.clusters)) this.show(snapshot);
+    else this.settle();
+  }
+
+  /** @param {Snapshot} snapshot */
+  take(snapshot) {
+    const { store, clock } = this.with;
+    if (this.isEnough === null) {
+      // No feed yet: better an early picture than none.
+      clock.set(snapshot.now);
+      store.applyTimes(snapshot);
+      store.replace(snapshot);
+      this.readAt = snapshot.now;
+      this.completeAt = snapshot.now;
+    } else if (this.isEnough(snapshot.clusters)) {
+      this.show(snapshot);
+    } else {
+      if (!store.hasPicture) store.replace(snapshot);
+      this.behind += 1;
+      const patient = this.behind > BEHIND_TRIES_MAX;
+      this.readSoon(patient ? delayAfter(this.behind - BEHIND_TRIES_MAX, this.random) : BEHIND_WAIT_MS);
+    }
+  }
+
+  /** @param {Snapshot} snapshot */
+  show(snapshot) {
+    const { store } = this.with;
+    store.replace(snapshot);
+    for (const changes of this.kept ?? []) store.applyChanges(changes);
+    this.readAt = snapshot.now;
+    this.settle();
+  }
+
+  settle() {
+    this.isEnough = null;
+    this.kept = null;
+    this.behind = 0;
+    this.joined = true;
+    this.completeAt = this.with.clock.now();
+  }
+}
