@@ -1,0 +1,92 @@
+//! The three services in one process.
+//!
+//! They know nothing of each other: each has its own connection to the broker and works as it does in a process of its
+//! own. Only the listener is shared, and the end has an order.
+
+use anyhow::Context as _;
+use glance_aggregator::Aggregator;
+use glance_bridge::Bridge;
+use glance_runner::http::Routes;
+use glance_runner::{Broker, BrokerOptions, Environment, Ready, Shutdown, health};
+use glance_web::Web;
+use warp::Filter as _;
+
+use crate::Options;
+
+/// The running services.
+pub(crate) struct Services {
+    aggregator: Aggregator,
+    bridge: Bridge,
+    web: Web,
+    connections: [Broker; 3],
+}
+
+impl Services {
+    /// Connects and starts all three. `shutdown` ends the wait for the broker, and later the viewers' connections.
+    pub(crate) async fn start(
+        options: &Options,
+        broker: &BrokerOptions,
+        environment: &Environment,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Self> {
+        let connect = async |name| Broker::connect(name, broker, shutdown).await;
+        let connections: [Broker; 3] = tokio::try_join!(
+            connect("glance-aggregator"),
+            connect("glance-bridge"),
+            connect("glance-web"),
+        )?
+        .into();
+        let [for_aggregator, for_bridge, for_web] = &connections;
+        // These two learn of the end from `stop`: what the bridge has accepted still goes through the aggregator.
+        let later = Shutdown::new();
+        Ok(Self {
+            aggregator: Aggregator::start(for_aggregator, &options.aggregator, &later)?,
+            bridge: Bridge::start(for_bridge, &options.bridge, environment, &later).await?,
+            web: Web::start(for_web, &options.web, environment, shutdown).await?,
+            connections,
+        })
+    }
+
+    /// Everything that is answered on the one port. `/readyz` is the web service's: viewers are served from its last
+    /// picture also when the broker is away, and bots are told so one by one.
+    pub(crate) fn routes(&self) -> Routes {
+        self.bridge
+            .routes()
+            .or(self.web.routes())
+            .unify()
+            .or(health::routes(self.web.readiness()))
+            .unify()
+            .or(glance_web::not_found())
+            .unify()
+            .boxed()
+    }
+
+    /// Whether a report would be seen on the page now; if not, why.
+    pub(crate) fn ready(&self) -> Ready {
+        let all = [
+            self.aggregator.ready(),
+            self.bridge.ready(),
+            self.web.ready(),
+        ];
+        let not_yet = all.into_iter().find(|ready| matches!(ready, Ready::No(_)));
+        not_yet.unwrap_or(Ready::Yes("ready"))
+    }
+
+    /// Waits until one of them ends by itself, and says why.
+    pub(crate) async fn broken(&mut self) -> anyhow::Error {
+        match self.aggregator.ended().await {
+            Ok(()) => anyhow::anyhow!("the aggregator ended by itself"),
+            Err(cause) => cause,
+        }
+    }
+
+    /// Ends them one after the other, while `listening` finishes the requests that it has accepted.
+    pub(crate) async fn stop(self, listening: impl Future<Output = ()>) -> anyhow::Result<()> {
+        tokio::join!(listening, self.web.stop());
+        self.bridge.stop().await;
+        let stopped = self.aggregator.stop().await;
+        let [first, second, third] = self.connections;
+        tokio::join!(first.close(), second.close(), third.close());
+        stopped.context("while stopping")
+    }
+}
