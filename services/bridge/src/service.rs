@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use glance_runner::{
-    Broker, CommonOptions, Context, Environment, Ready, Shutdown, early::connect_behind, health,
+    Broker, CommonOptions, Context, Environment, Ready, Shutdown,
+    early::connect_behind,
+    health,
     http::{self, Limits, Routes, json_error},
 };
 use tokio::{sync::watch, time::timeout};

@@ -5,17 +5,17 @@
 //!
 //! From the broker to the viewers:
 //!
-//! * [`keeper`]: the one task that owns the mirror; all that happens is its `Event`.
-//! * [`mirror`] (pure): what this replica believes of the fleet.
-//! * [`gaps`] (pure): what it has missed.
-//! * [`table`], [`notices`]: reading keys at the broker.
-//! * [`picture`]: the fleet at one moment, and all that is rendered from it: [`plain`], hello, snapshot.
-//! * [`frames`] (pure): changes as bytes for the sockets.
-//! * [`fanout`]: from the keeper to all viewers.
-//! * [`session`]: one viewer's WebSocket; [`handshake`]: how it opens.
-//! * [`routes`]: which request gets which answer; [`representation`]: ETag, gzip, 304.
-//! * [`page`]: the page and its parts, embedded or from a folder.
-//! * [`web`]: starts and stops all of this.
+//! * `keeper`: the one task that owns the mirror; all that happens is its `Event`.
+//! * `mirror` (pure): what this replica believes of the fleet.
+//! * `gaps` (pure): what it has missed.
+//! * `table`, `notices`: reading keys at the broker.
+//! * `picture`: the fleet at one moment, and all that is rendered from it: `plain`, hello, snapshot.
+//! * `frames` (pure): changes as bytes for the sockets.
+//! * `fanout`: from the keeper to all viewers.
+//! * `session`: one viewer's WebSocket; `handshake`: how it opens.
+//! * `routes`: which request gets which answer; `representation`: ETag, gzip, 304.
+//! * `page`: the page and its parts, embedded or from a folder.
+//! * `web`: starts and stops all of this.
 
 mod fanout;
 mod frames;

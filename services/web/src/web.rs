@@ -7,7 +7,9 @@ use std::{
 
 use glance_protocol::subject::{self, Subject};
 use glance_runner::{
-    Broker, Context, Environment, Ready, Shutdown, early::connect_behind, health,
+    Broker, Context, Environment, Ready, Shutdown,
+    early::connect_behind,
+    health,
     http::{self, Limits, Routes},
 };
 use tokio::{

@@ -1,0 +1,3 @@
+//! One module for each figure.
+
+pub(crate) mod report_to_frame;
