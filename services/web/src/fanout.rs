@@ -61,6 +61,12 @@ impl Fanout {
         self.picture.borrow().clone()
     }
 
+    /// How many viewers follow.
+    #[must_use]
+    pub(crate) fn viewers(&self) -> usize {
+        self.everybody.receiver_count() + self.page.receiver_count()
+    }
+
     /// Follows a dialect from now on. Take the picture after this.
     #[must_use]
     pub(crate) fn follow(&self, dialect: Dialect) -> broadcast::Receiver<Item> {

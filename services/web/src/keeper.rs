@@ -24,8 +24,12 @@ use crate::{
     table::{self, Reading, Wanted},
 };
 
-/// A lone change goes out at once; then viewers are told at most this often.
-const FOLD: Duration = Duration::from_millis(20);
+/// A lone change goes out at once; the next one waits for as long as it takes to
+/// write one frame to each viewer, so that a crowd is told less often than few.
+const FOLD_PER_VIEWER: Duration = Duration::from_micros(10);
+const FOLD_MIN: Duration = Duration::from_millis(5);
+/// What the public contract allows to fold.
+const FOLD_MAX: Duration = Duration::from_millis(100);
 /// How often it is checked whether something was missed.
 const TICK: Duration = Duration::from_millis(250);
 /// `now` in a picture is never older than this and a tick.
@@ -120,7 +124,8 @@ impl Keeper {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.start_reading();
-            let flush_at = self.flushed + FOLD;
+            let fold = fold(self.fanout.viewers());
+            let flush_at = self.flushed + fold;
             let event = tokio::select! {
                 Some(message) = inputs.table.next() => Event::Table(message),
                 Some(message) = inputs.pulses.next() => Event::Pulse(message),
@@ -136,7 +141,7 @@ impl Keeper {
                 () = shutdown.requested() => return,
             };
             self.handle(event);
-            if self.dirty && self.flushed.elapsed() >= FOLD {
+            if self.dirty && self.flushed.elapsed() >= fold {
                 self.flush();
             }
         }
@@ -326,5 +331,25 @@ impl Keeper {
         let notices = self.notices.clone();
         let picture = Picture::take(&self.mirror, self.number, clock, heard, notices);
         self.fanout.publish(picture, &changes);
+    }
+}
+
+/// How long changes are gathered for so many viewers.
+fn fold(viewers: usize) -> Duration {
+    let viewers = u32::try_from(viewers).unwrap_or(u32::MAX);
+    FOLD_PER_VIEWER
+        .saturating_mul(viewers)
+        .clamp(FOLD_MIN, FOLD_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_is_told_less_often_than_few() {
+        assert_eq!(fold(0), FOLD_MIN);
+        assert_eq!(fold(1000), Duration::from_millis(10));
+        assert_eq!(fold(usize::MAX), FOLD_MAX);
     }
 }
