@@ -106,7 +106,7 @@ fmt: ## Format the Rust code
 
 .PHONY: bench
 bench: ## Measure, in release mode
-	cargo build --release --workspace --bins
+	cargo build --release -p glance-bench -p glance-aggregator -p glance-bridge -p glance-web
 	GLANCE_TEST_NATS_SERVER="$$(scripts/nats-server.sh $(NATS))"
 	export GLANCE_TEST_NATS_SERVER GLANCE_BIN_DIR="$(TARGET)/release"
 	"$(TARGET)/release/glance-bench" $(BENCH)
