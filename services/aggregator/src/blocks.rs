@@ -67,7 +67,7 @@ impl Slot {
     pub(crate) fn mark(&mut self, marks: Marks, now: Duration, changes_queued: u64) {
         if marks.changed {
             self.changed_at.get_or_insert(now);
-            self.after_change = changes_queued;
+            self.after_change = self.after_change.max(changes_queued);
         }
         self.touched |= marks.touched;
     }
@@ -113,7 +113,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Blocks {
     pub(crate) slots: Vec<Slot>,
     writes: FuturesUnordered<BoxFuture<'static, (usize, Outcome)>>,
-    warned: bool,
+    /// Since when every write has failed.
+    failing_since: Option<Duration>,
 }
 
 /// Another aggregator, with a higher epoch, writes the table.
@@ -121,14 +122,14 @@ pub(crate) struct Blocks {
 #[error(
     "another aggregator with epoch {0} writes the table now; only one may run on a broker, so this one ends"
 )]
-pub(crate) struct Overtaken(u64);
+pub(crate) struct Overtaken(pub(crate) u64);
 
 impl Blocks {
     pub(crate) fn new(slots: Vec<Slot>) -> Self {
         Self {
             slots,
             writes: FuturesUnordered::new(),
-            warned: false,
+            failing_since: None,
         }
     }
 
@@ -209,7 +210,7 @@ impl Blocks {
         match outcome {
             Outcome::Written(revision) => {
                 slot.revision = revision;
-                self.warned = false;
+                self.failing_since = None;
             }
             Outcome::Overtaken { epoch: other, .. } if other > epoch => {
                 return Err(Overtaken(other));
@@ -222,12 +223,19 @@ impl Blocks {
             Outcome::Failed(cause) => {
                 slot.changed_at = Some(now);
                 slot.not_before = now + RETRY;
-                if !std::mem::replace(&mut self.warned, true) {
+                if self.failing_since.is_none() {
                     warn!("key {} is not written yet: {cause}", slot.key);
+                    self.failing_since = Some(now);
                 }
             }
         }
         Ok(())
+    }
+
+    /// For how long every write has failed; zero when the last one did not.
+    pub(crate) fn failing_for(&self, now: Duration) -> Duration {
+        self.failing_since
+            .map_or(Duration::ZERO, |since| now.saturating_sub(since))
     }
 
     /// Whether everything is written.

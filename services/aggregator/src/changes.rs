@@ -1,13 +1,17 @@
 //! Publishes transitions, each at least once.
 
-use std::time::Duration;
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use glance_runner::Broker;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     time::{Instant, timeout},
 };
 use tracing::{error, warn};
@@ -19,6 +23,8 @@ const WAITING_MAX: usize = 524_288;
 const IN_FLIGHT_MAX: usize = 256;
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(500);
+/// How long the stream may refuse before it is looked for anew.
+const FAILING_MAX: Duration = Duration::from_secs(5);
 
 /// A transition on its way.
 struct Outgoing {
@@ -31,25 +37,32 @@ pub(crate) struct Changes {
     sender: mpsc::Sender<Outgoing>,
     acked: watch::Receiver<u64>,
     queued: u64,
+    full: bool,
 }
 
 impl Changes {
-    pub(crate) fn spawn(broker: Broker) -> Self {
+    /// `reopen` is asked when the stream cannot be written for long.
+    pub(crate) fn spawn(broker: Broker, reopen: Arc<Notify>) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         let (acked_sender, acked) = watch::channel(0);
-        tokio::spawn(publish_all(broker, receiver, acked_sender));
+        tokio::spawn(publish_all(broker, receiver, acked_sender, reopen));
         Self {
             sender,
             acked,
             queued: 0,
+            full: false,
         }
     }
 
     /// Queues a transition. Its number is [`Self::queued`] afterwards.
     pub(crate) fn push(&mut self, subject: String, body: Bytes) {
         match self.sender.try_send(Outgoing { subject, body }) {
-            Ok(()) => self.queued += 1,
-            Err(_) => error!("a transition is not told: {WAITING_MAX} others wait for the broker"),
+            Ok(()) => {
+                self.queued += 1;
+                self.full = false;
+            }
+            Err(_) if std::mem::replace(&mut self.full, true) => {}
+            Err(_) => error!("transitions are not told: {WAITING_MAX} others wait for the broker"),
         }
     }
 
@@ -80,29 +93,50 @@ impl Changes {
     }
 }
 
-/// Publishes in rounds: all of one are acknowledged before the next begins, so
-/// that the order of a shard's transitions is kept also when one is repeated.
+/// Publishes in rounds: all of one are acknowledged before the next begins, and
+/// a round has at most one transition of a shard. So their order is kept, also
+/// when some have to be published again.
 async fn publish_all(
     broker: Broker,
     mut receiver: mpsc::Receiver<Outgoing>,
     acked: watch::Sender<u64>,
+    reopen: Arc<Notify>,
 ) {
-    let mut round = Vec::with_capacity(IN_FLIGHT_MAX);
-    while receiver.recv_many(&mut round, IN_FLIGHT_MAX).await > 0 {
+    let mut waiting = VecDeque::with_capacity(IN_FLIGHT_MAX);
+    let mut received = Vec::with_capacity(IN_FLIGHT_MAX);
+    loop {
+        if waiting.is_empty() && receiver.recv_many(&mut received, IN_FLIGHT_MAX).await == 0 {
+            return;
+        }
+        waiting.extend(received.drain(..));
+        let mut round = take_round(&mut waiting);
         let count = round.len() as u64;
-        let mut warned = false;
+        let mut failing_since = None;
         while !round.is_empty() {
             round = publish_round(&broker, round).await;
             if round.is_empty() || receiver.is_closed() {
                 break;
             }
-            if !std::mem::replace(&mut warned, true) {
+            let since = *failing_since.get_or_insert_with(|| {
                 warn!("{} transitions wait for the broker", round.len());
-            }
+                Instant::now()
+            });
             tokio::time::sleep(RETRY).await;
+            if since.elapsed() > FAILING_MAX {
+                failing_since = Some(Instant::now());
+                reopen.notify_one();
+            }
         }
         acked.send_modify(|acked| *acked += count);
     }
+}
+
+/// The first transitions, up to the second one of the same shard.
+fn take_round(waiting: &mut VecDeque<Outgoing>) -> Vec<Outgoing> {
+    let mut subjects = HashSet::new();
+    let is_new = |outgoing: &&Outgoing| subjects.insert(outgoing.subject.clone());
+    let len = waiting.iter().take_while(is_new).count();
+    waiting.drain(..len).collect()
 }
 
 /// The ones that were not acknowledged.

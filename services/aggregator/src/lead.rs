@@ -5,7 +5,7 @@
 //! had under way is recognised as old.
 
 use anyhow::Context as _;
-use async_nats::jetstream::kv::Operation;
+use async_nats::jetstream::kv::{Entry, Operation};
 use glance_protocol::bucket;
 use serde_json::{Value, json};
 
@@ -22,14 +22,12 @@ pub(crate) async fn take_epoch(store: &Store, seen: u64) -> anyhow::Result<u64> 
             .entry(bucket::LEADER_KEY)
             .await
             .context("cannot read the last epoch")?;
-        let (kept, revision) = match &entry {
-            Some(entry) if entry.operation == Operation::Put => {
-                (epoch_of(&entry.value), entry.revision)
-            }
-            Some(entry) => (0, entry.revision),
-            None => (0, 0),
-        };
-        let epoch = kept.max(seen) + 1;
+        let revision = entry.as_ref().map_or(0, |entry| entry.revision);
+        let kept = entry.as_ref().map_or(0, epoch_in);
+        let epoch = kept
+            .max(seen)
+            .checked_add(1)
+            .context("a kept epoch is the greatest number there is; remove bucket GLANCE_LEASE")?;
         let value = json!({ "v": 1, "epoch": epoch }).to_string();
         let taken = store
             .lease
@@ -41,6 +39,19 @@ pub(crate) async fn take_epoch(store: &Store, seen: u64) -> anyhow::Result<u64> 
         }
     }
     anyhow::bail!("cannot keep an epoch in bucket {}", bucket::LEASE)
+}
+
+/// The epoch that is kept; 0 when there is none.
+pub(crate) async fn kept_epoch(store: &Store) -> anyhow::Result<u64> {
+    let entry = store.lease.entry(bucket::LEADER_KEY).await?;
+    Ok(entry.as_ref().map_or(0, epoch_in))
+}
+
+fn epoch_in(entry: &Entry) -> u64 {
+    match entry.operation {
+        Operation::Put => epoch_of(&entry.value),
+        Operation::Delete | Operation::Purge => 0,
+    }
 }
 
 /// 0 when the value is not ours to read; every epoch is greater.

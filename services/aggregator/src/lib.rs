@@ -5,7 +5,7 @@
 //! * [`table`]: every rule of a shard's life, pure; with `deadlines` (who falls
 //!   silent next) and `sight` (when silence may be judged).
 //! * `owner`: the one task that owns the table; all inputs reach it as events.
-//! * `oversized`: reports that the broker did not store.
+//! * `order`: health checks wait for the reports before them.
 //! * `states`: reads the stream of reports, first what was stored, then live.
 //! * `blocks`, `changes`, `outbox`: what goes out.
 //! * `store`, `recovery`, `lead`: what is kept, and the start.
@@ -16,8 +16,8 @@ mod changes;
 mod deadlines;
 mod lead;
 mod options;
+mod order;
 mod outbox;
-mod oversized;
 mod owner;
 mod recovery;
 mod service;

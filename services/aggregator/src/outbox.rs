@@ -46,11 +46,15 @@ impl Outbox {
         Self { sender }
     }
 
-    /// Queues a message; `false` when there is no room.
-    pub(crate) fn publish(&self, subject: &Subject, body: Vec<u8>) -> bool {
-        self.sender
+    /// Queues a message. When there is no room, it is dropped.
+    pub(crate) fn publish(&self, subject: &Subject, body: Vec<u8>) {
+        if self
+            .sender
             .try_send((subject.to_string(), body.into()))
-            .is_ok()
+            .is_err()
+        {
+            debug!("a plain message was dropped: too many wait");
+        }
     }
 }
 

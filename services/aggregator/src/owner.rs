@@ -1,28 +1,32 @@
 //! The task that owns the table. Everything that happens reaches it as one [`Event`].
 
+mod incoming;
 mod outgoing;
 
-use std::time::Duration;
+use std::{future::pending, sync::Arc, time::Duration};
 
 use anyhow::bail;
 use async_nats::Subscriber;
-use futures::{StreamExt as _, stream::ReadyChunks};
-use glance_protocol::{Pulse, ReportBody, Subject, body::BodyError, subject};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::ReadyChunks};
+use glance_protocol::{ClusterName, Pulse, ReportBody, ShardId, Subject, subject};
 use glance_runner::{Broker, Link, Shutdown, clock};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
+    task::unconstrained,
     time::Instant,
 };
 use tracing::{info, warn};
 
 use crate::{
-    blocks::{Blocks, Outcome},
+    blocks::{Blocks, Outcome, Overtaken},
     changes::Changes,
+    lead,
+    order::Order,
     outbox::{Outbox, Refusals},
-    oversized::{self, Oversized},
-    states::{FromStates, StoredReport},
+    recovery::RecoveredBlock,
+    states::FromStates,
     store::Store,
-    table::{Input, Message, Moment, Table, Transition},
+    table::{Input, Moment, Refusal, Table, Transition},
 };
 
 const PULSE_INTERVAL: Duration = Duration::from_secs(1);
@@ -35,8 +39,11 @@ const STOP_WRITES_MAX: Duration = Duration::from_secs(4);
 enum Event {
     States(FromStates),
     Healths(Vec<async_nats::Message>),
+    /// Reports as they are published, before they are stored.
+    Published(Vec<async_nats::Message>),
     Echo(async_nats::Message),
-    Oversized(Oversized),
+    /// The epoch that the lease holds.
+    Lease(Option<u64>),
     Written(usize, Outcome),
     ChangesAcked,
     Link(Link),
@@ -56,10 +63,20 @@ pub(crate) struct Owner {
     pub(crate) changes: Changes,
     pub(crate) outbox: Outbox,
     pub(crate) refusals: Refusals,
-    /// For each block of each cluster, the sequence up to which it was true at the start.
-    pub(crate) known: Vec<Vec<u64>>,
+    /// For each block of each cluster, what was kept of it at the start.
+    pub(crate) known: Vec<Vec<RecoveredBlock>>,
     pub(crate) applied: u64,
+    /// Whether the table was complete once.
     pub(crate) caught_up: bool,
+    /// Whether stored reports are still to come that are older than what is published now.
+    pub(crate) replaying: bool,
+    /// Health checks that wait for the reports before them.
+    pub(crate) order: Order<HealthCheck>,
+    /// A look at the lease that is under way.
+    pub(crate) lease: Option<BoxFuture<'static, Option<u64>>>,
+    /// Asks the reader of the stream to open everything anew.
+    pub(crate) reopen: Arc<Notify>,
+    pub(crate) reopen_not_before: Duration,
     pub(crate) ready: watch::Sender<bool>,
     pub(crate) pulse: PulseState,
     pub(crate) link: Link,
@@ -71,7 +88,7 @@ pub(crate) struct Owner {
 pub(crate) struct PulseState {
     /// The number of the last pulse that was sent.
     number: u64,
-    next: Duration,
+    next_at: Duration,
     /// When the last pulse came back.
     echo_at: Duration,
     /// Only a pulse after this one proves that we hear.
@@ -82,13 +99,25 @@ pub(crate) struct PulseState {
 pub(crate) struct Inputs {
     pub(crate) states: mpsc::Receiver<FromStates>,
     pub(crate) healths: ReadyChunks<Subscriber>,
+    pub(crate) published: ReadyChunks<Subscriber>,
     pub(crate) echoes: Subscriber,
-    pub(crate) oversized: mpsc::Receiver<Oversized>,
     pub(crate) link: watch::Receiver<Link>,
 }
 
-/// How many health checks are applied before anything else gets its turn.
-const HEALTHS_BATCH_MAX: usize = 512;
+/// A health check that was read.
+#[derive(Debug)]
+pub(crate) struct HealthCheck {
+    cluster: ClusterName,
+    shard: ShardId,
+    body: ReportBody,
+}
+
+/// How many messages are taken before anything else gets its turn.
+const BATCH_LEN_MAX: usize = 512;
+/// How long writes may fail before everything at the broker is opened anew, and made anew where it is gone.
+const FAILING_MAX: Duration = Duration::from_secs(5);
+/// A stop tries a failed write again after this.
+const STOP_RETRY: Duration = Duration::from_millis(250);
 
 impl Owner {
     /// Runs until the shutdown, or until another aggregator takes over.
@@ -103,11 +132,24 @@ impl Owner {
                 Event::Stop => break,
                 // The readers stop as well.
                 Event::Deaf if shutdown.is_requested() => break,
-                event => self.handle(event)?,
+                event => {
+                    self.catch_up_with_published(&mut inputs);
+                    self.handle(event)?;
+                }
             }
             self.step();
         }
         self.finish().await
+    }
+
+    /// Notes the reports that were published before what is handled next, but
+    /// came over another subscription.
+    fn catch_up_with_published(&mut self, inputs: &mut Inputs) {
+        // Without a budget: a task that has used its own up sees no message, though there are some.
+        let mut next = || unconstrained(inputs.published.next()).now_or_never();
+        while let Some(Some(published)) = next() {
+            self.note_published(&published);
+        }
     }
 
     async fn next_event(
@@ -120,11 +162,12 @@ impl Owner {
             () = shutdown.requested() => Event::Stop,
             states = inputs.states.recv() => states.map_or(Event::Deaf, Event::States),
             // What is kept comes first: a health check may carry a state, which is newer. The subscription holds it.
-            healths = inputs.healths.next(), if self.caught_up => {
+            healths = inputs.healths.next(), if !self.replaying => {
                 healths.map_or(Event::Deaf, Event::Healths)
             }
+            published = inputs.published.next() => published.map_or(Event::Deaf, Event::Published),
             echo = inputs.echoes.next() => echo.map_or(Event::Deaf, Event::Echo),
-            Some(oversized) = inputs.oversized.recv() => Event::Oversized(oversized),
+            epoch = looked(&mut self.lease) => Event::Lease(epoch),
             (index, outcome) = self.blocks.ended() => Event::Written(index, outcome),
             () = self.changes.progress() => Event::ChangesAcked,
             Ok(()) = inputs.link.changed() => Event::Link(*inputs.link.borrow_and_update()),
@@ -141,17 +184,16 @@ impl Owner {
                 }
             }
             Event::States(FromStates::CaughtUp) => self.catch_up(now),
+            Event::States(FromStates::Lost) => self.lose_states(now),
             Event::States(FromStates::Opened(store)) => self.reopen(*store, now),
             Event::Healths(healths) => {
                 for message in &healths {
                     self.take_health(message, now);
                 }
             }
-            Event::Echo(message) => self.take_echo(&message, now)?,
-            Event::Oversized(Oversized { subject, body_len }) => {
-                let reason = BodyError::TooLarge(body_len).to_string();
-                self.refusals.refuse(&subject, &reason);
-            }
+            Event::Echo(message) => self.take_echo(&message, now),
+            Event::Published(published) => self.note_published(&published),
+            Event::Lease(epoch) => self.take_lease(epoch)?,
             Event::Written(index, outcome) => {
                 self.blocks.finish(index, outcome, self.epoch, now.mono)?;
             }
@@ -168,6 +210,9 @@ impl Owner {
         if self.table.is_clear() && now.mono.saturating_sub(self.pulse.echo_at) > ECHO_WAIT_MAX {
             self.lose_sight("its own pulse does not come back", now);
         }
+        for check in self.order.expire(now.mono) {
+            self.apply_health(&check, now);
+        }
         self.apply(Input::Tick, now, "");
         self.tell_transitions();
         self.collect_marks(now.mono);
@@ -177,19 +222,24 @@ impl Owner {
         for index in self.blocks.due(now.mono, self.changes.acked()) {
             self.write(index, now);
         }
-        if now.mono >= self.pulse.next {
+        if now.mono >= self.pulse.next_at {
             self.send_pulse(now);
+        }
+        if self.blocks.failing_for(now.mono) > FAILING_MAX && now.mono >= self.reopen_not_before {
+            self.reopen_not_before = now.mono + FAILING_MAX;
+            self.reopen.notify_one();
         }
     }
 
     fn next_wake(&self) -> Duration {
-        let mut wake = self.pulse.next;
+        let mut wake = self.pulse.next_at;
         if !self.caught_up {
             wake = self.now().mono + PULSE_INTERVAL;
         } else if let Some(due) = self.blocks.next_due(self.changes.acked()) {
             wake = wake.min(due);
         }
-        wake.min(self.table.next_deadline().unwrap_or(Duration::MAX))
+        let others = [self.table.next_deadline(), self.order.next_end()];
+        others.into_iter().flatten().fold(wake, Duration::min)
     }
 
     fn now(&self) -> Moment {
@@ -201,7 +251,7 @@ impl Owner {
 
     /// Applies an input; `false` when it was refused.
     fn apply(&mut self, input: Input<'_>, now: Moment, subject: &str) -> bool {
-        match self.table.apply(input, now, &mut self.transitions) {
+        match self.try_apply(input, now) {
             Ok(()) => true,
             Err(refusal) => {
                 self.refusals.refuse(subject, &refusal.to_string());
@@ -210,94 +260,35 @@ impl Owner {
         }
     }
 
-    fn take_report(&mut self, report: &StoredReport, now: Moment) {
-        self.applied = self.applied.max(report.sequence);
-        let subject = report.message.subject.as_str();
-        let parsed = Subject::parse(subject).map_err(|cause| cause.to_string());
-        let parsed = parsed.and_then(|parsed| match parsed {
-            Subject::State(cluster, shard) => {
-                let body = ReportBody::parse_state(&report.message.payload);
-                body.map(|body| (cluster, shard, body))
-                    .map_err(|cause| cause.to_string())
-            }
-            _ => Err("the subject is none of a report".into()),
-        });
-        let accepted = match &parsed {
-            Ok((cluster, shard, body)) => {
-                let message = Message {
-                    cluster,
-                    shard: *shard,
-                    body,
-                };
-                if self.is_known(message, report.sequence) {
-                    return;
-                }
-                match report.stored_ms {
-                    Some(ms) => self.apply(Input::Replay(message, ms), now, subject),
-                    None => self.apply(Input::Report(message), now, subject),
-                }
-            }
-            Err(reason) => {
-                self.refusals.refuse(subject, reason);
-                false
-            }
-        };
-        if !accepted {
-            self.refusals.delete(&self.store, report.sequence);
-        }
+    fn try_apply(&mut self, input: Input<'_>, now: Moment) -> Result<(), Refusal> {
+        self.table.apply(input, now, &mut self.transitions)
     }
 
-    /// Whether the kept block has this report in it already.
-    fn is_known(&self, message: Message<'_>, sequence: u64) -> bool {
-        let place = self.table.place(message.cluster);
-        place
-            .and_then(|place| self.known.get(place)?.get(message.shard.block() as usize))
-            .is_some_and(|known| sequence <= *known)
-    }
-
-    fn take_health(&mut self, message: &async_nats::Message, now: Moment) {
-        let subject = message.subject.as_str();
-        let (cluster, shard) = match Subject::parse(subject) {
-            Ok(Subject::Health(cluster, shard)) => (cluster, shard),
-            Ok(_) => {
-                return self
-                    .refusals
-                    .refuse(subject, "the subject is none of a health check");
-            }
-            Err(cause) => return self.refusals.refuse(subject, &cause.to_string()),
-        };
-        match ReportBody::parse_health(&message.payload) {
-            Ok(body) => {
-                let message = Message {
-                    cluster: &cluster,
-                    shard,
-                    body: &body,
-                };
-                self.apply(Input::Health(message), now, subject);
-            }
-            Err(cause) => self.refusals.refuse(subject, &cause.to_string()),
-        }
-    }
-
-    fn take_echo(&mut self, message: &async_nats::Message, now: Moment) -> anyhow::Result<()> {
+    fn take_echo(&mut self, message: &async_nats::Message, now: Moment) {
         // Others may publish there too; only our own pulse proves anything.
         let Ok(pulse) = Pulse::from_bytes(&message.payload) else {
-            return Ok(());
+            return;
         };
-        if pulse.epoch > self.epoch {
-            bail!(
-                "another aggregator with epoch {} leads now; only one may run on a broker, so this one ends",
-                pulse.epoch
-            );
+        if pulse.epoch > self.epoch && self.lease.is_none() {
+            // Anybody can publish there. What is kept decides.
+            let store = self.store.clone();
+            self.lease = Some(Box::pin(async move { lead::kept_epoch(&store).await.ok() }));
         }
         if pulse.epoch == self.epoch && pulse.number > self.pulse.blind_since_number {
             self.pulse.echo_at = now.mono;
-            if !self.table.is_clear() {
+            if !self.table.is_clear() && !self.replaying {
                 info!("hearing the bots; silence is judged after one timeout");
                 self.apply(Input::SightRegained, now, "");
             }
         }
-        Ok(())
+    }
+
+    fn take_lease(&mut self, epoch: Option<u64>) -> anyhow::Result<()> {
+        self.lease = None;
+        match epoch {
+            Some(epoch) if epoch > self.epoch => Err(Overtaken(epoch).into()),
+            _ => Ok(()),
+        }
     }
 
     fn take_link(&mut self, link: Link, now: Moment) {
@@ -305,8 +296,16 @@ impl Owner {
             self.lose_sight("messages were dropped", now);
         } else if !link.connected || link.connects != self.link.connects {
             self.lose_sight("the broker is away", now);
+            // What was stored meanwhile comes first.
+            self.replaying = true;
         }
         self.link = link;
+    }
+
+    /// The stream of states is not read at present.
+    fn lose_states(&mut self, now: Moment) {
+        self.replaying = true;
+        self.lose_sight("stored reports cannot be read", now);
     }
 
     fn lose_sight(&mut self, reason: &str, now: Moment) {
@@ -323,8 +322,9 @@ impl Owner {
             info!(epoch = self.epoch, "the table is complete");
             self.caught_up = true;
             self.blocks.mark_all(now.mono);
-            self.pulse.next = now.mono;
+            self.pulse.next_at = now.mono;
         }
+        self.replaying = false;
         self.ready.send_replace(true);
     }
 
@@ -356,6 +356,9 @@ impl Owner {
                 );
                 break;
             };
+            if matches!(outcome, Outcome::Failed(_)) {
+                tokio::time::sleep_until(end.min(Instant::now() + STOP_RETRY)).await;
+            }
             self.blocks.finish(index, outcome, self.epoch, now.mono)?;
         }
         self.changes.flush(end).await;
@@ -363,23 +366,31 @@ impl Owner {
     }
 }
 
+/// What the look at the lease found. Waits for ever when none is under way.
+async fn looked(lease: &mut Option<BoxFuture<'static, Option<u64>>>) -> Option<u64> {
+    match lease {
+        Some(look) => look.await,
+        None => pending().await,
+    }
+}
+
 /// What was subscribed to before anything was read.
 pub(crate) struct Subscriptions {
     pub(crate) healths: ReadyChunks<Subscriber>,
+    pub(crate) published: ReadyChunks<Subscriber>,
     pub(crate) echoes: Subscriber,
-    pub(crate) oversized: mpsc::Receiver<Oversized>,
 }
 
 impl Subscriptions {
     /// Listens from now on.
     pub(crate) async fn open(broker: &Broker) -> anyhow::Result<Self> {
         let client = &broker.client;
+        let published = client.subscribe(subject::STATES_FILTER).await?;
         let healths = client.subscribe(subject::HEALTHS_FILTER).await?;
-        let reports = client.subscribe(subject::STATES_FILTER).await?;
         Ok(Self {
-            healths: healths.ready_chunks(HEALTHS_BATCH_MAX),
+            healths: healths.ready_chunks(BATCH_LEN_MAX),
+            published: published.ready_chunks(BATCH_LEN_MAX),
             echoes: client.subscribe(Subject::Pulse.to_string()).await?,
-            oversized: oversized::watch(reports),
         })
     }
 }

@@ -1,10 +1,11 @@
 //! The start: what was kept becomes the table again.
 
+use std::collections::HashSet;
+
 use anyhow::Context as _;
 use async_nats::jetstream::kv::{self, Operation};
 use glance_protocol::{
-    ClusterList, ClusterName, TableBlock, bucket,
-    shard::{SHARDS_MAX, block_count},
+    ClusterInfo, ClusterList, ClusterName, TableBlock, bucket, shard::block_count,
 };
 use tracing::{info, warn};
 
@@ -28,6 +29,8 @@ pub(crate) struct Recovered {
 pub(crate) struct RecoveredBlock {
     pub(crate) revision: u64,
     pub(crate) sequence: u64,
+    /// How many shards it held; it knows nothing of those that came since.
+    pub(crate) len: usize,
 }
 
 /// Reads the blocks into the table.
@@ -47,12 +50,13 @@ pub(crate) async fn recover(
             let (block, revision) = read_block(&store.table, &info.name, number).await?;
             let mut recovered = RecoveredBlock {
                 revision,
-                sequence: 0,
+                ..RecoveredBlock::default()
             };
             if let Some(block) = block {
                 epoch_seen = epoch_seen.max(block.epoch);
                 restored += block.rows.iter().filter(|row| row.reported()).count() as u64;
                 recovered.sequence = true_until(&block, store);
+                recovered.len = block.rows.len();
                 table.restore(&block, now);
             }
             found.push(recovered);
@@ -60,16 +64,13 @@ pub(crate) async fn recover(
         blocks.push(found);
     }
     info!(shards = restored, "read the kept table");
-    let is_gone = |key: &String| {
-        !configured.iter().any(|info| {
-            (0..block_count(info.total)).any(|number| *key == bucket::block_key(&info.name, number))
-        })
-    };
+    let names = configured.iter().flat_map(block_keys);
+    let present: HashSet<String> = names.collect();
     let kept = kept.map(|list| list.clusters).unwrap_or_default();
     let gone = kept
         .iter()
-        .flat_map(|info| (0..block_count(info.total)).map(|n| bucket::block_key(&info.name, n)))
-        .filter(is_gone)
+        .flat_map(block_keys)
+        .filter(|key| !present.contains(key))
         .collect();
     Ok(Recovered {
         epoch_seen,
@@ -77,6 +78,10 @@ pub(crate) async fn recover(
         clusters_revision,
         gone,
     })
+}
+
+fn block_keys(info: &ClusterInfo) -> impl Iterator<Item = String> {
+    (0..block_count(info.total)).map(|number| bucket::block_key(&info.name, number))
 }
 
 /// Up to which sequence of the present stream a block is true. 0 when the block
@@ -107,7 +112,6 @@ async fn read_block(
     cluster: &ClusterName,
     number: u32,
 ) -> anyhow::Result<(Option<TableBlock>, u64)> {
-    debug_assert!(number < SHARDS_MAX);
     let key = bucket::block_key(cluster, number);
     let Some((value, revision)) = read(table, &key).await? else {
         return Ok((None, 0));

@@ -1,12 +1,12 @@
 //! Starts and stops the aggregator.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use glance_protocol::bucket;
+use glance_protocol::{bucket, shard::block_len};
 use glance_runner::{Broker, Context, Ready, Shutdown, broker::pause};
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     task::JoinHandle,
     time::{Instant, timeout},
 };
@@ -17,6 +17,7 @@ use crate::{
     blocks::{Blocks, Content, Slot},
     changes::Changes,
     lead,
+    order::Order,
     outbox::{Outbox, Refusals},
     owner::{Inputs, Owner, PulseState, Subscriptions},
     recovery::{self, Recovered},
@@ -101,9 +102,6 @@ impl Aggregator {
     /// What went wrong on the way.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.shutdown.trigger();
-        if self.task.is_finished() {
-            return Ok(());
-        }
         self.ended().await
     }
 }
@@ -208,19 +206,15 @@ impl Opened {
         ready: watch::Sender<bool>,
     ) -> (Owner, Inputs) {
         let mut link = broker.link();
-        let known: Vec<Vec<u64>> = self
-            .recovered
-            .blocks
-            .iter()
-            .map(|blocks| blocks.iter().map(|block| block.sequence).collect())
-            .collect();
-        let first = known.iter().flatten().min().copied().unwrap_or(0);
+        let first = first_unknown(&self.table, &self.recovered);
+        let reopen = Arc::new(Notify::new());
         let reader = Reader {
             broker: broker.clone(),
             replicas: usize::from(options.replicas),
             shutdown: shutdown.clone(),
             store: self.store.clone(),
             next_sequence: first + 1,
+            reopen: reopen.clone(),
         };
         let outbox = Outbox::spawn(broker.clone());
         let owner = Owner {
@@ -229,12 +223,17 @@ impl Opened {
             epoch: self.epoch,
             started: self.started,
             store: self.store,
-            changes: Changes::spawn(broker.clone()),
+            changes: Changes::spawn(broker.clone(), reopen.clone()),
             refusals: Refusals::spawn(outbox.clone()),
             outbox,
             applied: first,
-            known,
+            known: self.recovered.blocks,
             caught_up: false,
+            replaying: true,
+            order: Order::default(),
+            lease: None,
+            reopen,
+            reopen_not_before: Duration::ZERO,
             ready,
             pulse: PulseState::default(),
             link: *link.borrow_and_update(),
@@ -244,11 +243,24 @@ impl Opened {
             states: reader.spawn(),
             healths: self.subscriptions.healths,
             echoes: self.subscriptions.echoes,
-            oversized: self.subscriptions.oversized,
+            published: self.subscriptions.published,
             link,
         };
         (owner, inputs)
     }
+}
+
+/// The sequence up to which everything is in the kept blocks. A block that has
+/// grown since says nothing of its new shards.
+fn first_unknown(table: &Table, recovered: &Recovered) -> u64 {
+    let infos = table.clusters().zip(&recovered.blocks);
+    let sequences = infos.flat_map(|(info, blocks)| {
+        (0..).zip(blocks).map(|(number, block)| {
+            let has_all = block.len >= block_len(info.total, number) as usize;
+            if has_all { block.sequence } else { 0 }
+        })
+    });
+    sequences.min().unwrap_or(0)
 }
 
 /// The keys of the table: the list of clusters first.

@@ -1,20 +1,23 @@
 //! Reads the stream of states: first what was stored while nobody listened, then live.
 //!
 //! A consumer may stall for many seconds after the broker restarted, so it is
-//! made anew on each connection. Reports that come twice change nothing.
+//! made anew on each connection.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use async_nats::jetstream::{
     Message,
-    consumer::{DeliverPolicy, push},
+    consumer::{
+        DeliverPolicy,
+        push::{self, OrderedError},
+    },
 };
 use futures::StreamExt as _;
 use glance_protocol::subject;
 use glance_runner::{Broker, Link, Shutdown, broker::pause};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     time::timeout,
 };
 use tracing::warn;
@@ -25,7 +28,11 @@ use crate::store::Store;
 const BATCHES_MAX: usize = 64;
 const BATCH_LEN_MAX: usize = 256;
 const RETRY: Duration = Duration::from_millis(500);
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// An opening asks six times or more, and each request has its own limit.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long nothing may come of what was stored before it is checked whether there is anything left.
+const BACKLOG_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// What the reader tells the owner of the table.
 pub(crate) enum FromStates {
@@ -35,6 +42,8 @@ pub(crate) enum FromStates {
     Batch(Vec<StoredReport>),
     /// Everything that was stored before has been handed over.
     CaughtUp,
+    /// The stream is not read any more, until it is caught up with again.
+    Lost,
 }
 
 /// A message of the stream.
@@ -45,13 +54,15 @@ pub(crate) struct StoredReport {
     pub(crate) stored_ms: Option<i64>,
 }
 
-/// Reads the stream from `first_sequence` until the shutdown.
+/// Reads the stream from `next_sequence` until the shutdown.
 pub(crate) struct Reader {
     pub(crate) broker: Broker,
     pub(crate) replicas: usize,
     pub(crate) shutdown: Shutdown,
     pub(crate) store: Store,
     pub(crate) next_sequence: u64,
+    /// Somebody cannot write, so that everything is to be opened anew.
+    pub(crate) reopen: Arc<Notify>,
 }
 
 impl Reader {
@@ -66,13 +77,20 @@ impl Reader {
         while !self.shutdown.is_requested() && !sender.is_closed() {
             let mut link = self.broker.link();
             let connects = link.borrow_and_update().connects;
-            if let Err(cause) = self.read(&sender, &mut link, connects, first).await {
+            let end = self.read(&sender, &mut link, connects, first).await;
+            if self.shutdown.is_requested() {
+                return;
+            }
+            if let Err(cause) = end {
                 warn!("the stream of states is read anew: {cause:#}");
                 if !pause(RETRY, &self.shutdown).await {
                     return;
                 }
             }
             first = false;
+            if tell(&sender, FromStates::Lost).await.is_err() {
+                return;
+            }
         }
     }
 
@@ -87,41 +105,79 @@ impl Reader {
         if !first {
             self.reopen(sender).await?;
         }
-        let (target, consumer) = timeout(REQUEST_TIMEOUT, self.consume())
+        let consumer = timeout(REQUEST_TIMEOUT, self.consume())
             .await
             .context("no answer from the broker")??;
-        let mut backlog = target >= self.next_sequence;
+        let mut backlog = !self.is_caught_up().await?;
         if !backlog {
             tell(sender, FromStates::CaughtUp).await?;
         }
         let mut batches = consumer.ready_chunks(BATCH_LEN_MAX);
         loop {
-            let batch = tokio::select! {
-                batch = batches.next() => batch.context("the consumer ended")?,
-                changed = link.wait_for(|link| link.connects != connects || link.closed) => {
+            let was_backlog = backlog;
+            tokio::select! {
+                batch = batches.next() => {
+                    let batch = batch.context("the consumer ended")?;
+                    self.hand_over(sender, batch, &mut backlog).await?;
+                }
+                // What was pending may have been deleted, and then nothing comes.
+                () = tokio::time::sleep(BACKLOG_PAUSE_MAX), if backlog => {
+                    backlog = !self.is_caught_up().await?;
+                }
+                changed = renewed(link, connects) => {
                     changed.context("the connection ended")?;
                     return Ok(());
                 }
+                () = self.reopen.notified() => return Ok(()),
                 () = self.shutdown.requested() => return Ok(()),
-            };
-            let mut reports = Vec::with_capacity(batch.len());
-            let was_backlog = backlog;
-            for message in batch {
-                let report = stored(message?, &mut backlog, target)?;
-                self.next_sequence = report.sequence + 1;
-                reports.push(report);
             }
-            tell(sender, FromStates::Batch(reports)).await?;
             if was_backlog && !backlog {
                 tell(sender, FromStates::CaughtUp).await?;
             }
         }
     }
 
+    async fn hand_over(
+        &mut self,
+        sender: &mpsc::Sender<FromStates>,
+        batch: Vec<Result<Message, OrderedError>>,
+        backlog: &mut bool,
+    ) -> anyhow::Result<()> {
+        let mut reports = Vec::with_capacity(batch.len());
+        let mut end = Ok(());
+        for message in batch {
+            match message.map_err(Into::into).and_then(|m| stored(m, backlog)) {
+                Ok(report) => reports.push(report),
+                Err(cause) => {
+                    end = Err(cause);
+                    break;
+                }
+            }
+        }
+        let last = reports.last().map(|report| report.sequence);
+        tell(sender, FromStates::Batch(reports)).await?;
+        self.next_sequence = last.map_or(self.next_sequence, |last| last + 1);
+        end
+    }
+
+    /// Whether the last report that is stored has been handed over.
+    async fn is_caught_up(&self) -> anyhow::Result<bool> {
+        let states = &self.store.states;
+        let last = states.direct_get_last_for_subject(subject::STATES_FILTER);
+        let last = timeout(REQUEST_TIMEOUT, last)
+            .await
+            .context("no answer from the broker")?;
+        match last {
+            Ok(message) => Ok(message.sequence < self.next_sequence),
+            Err(cause) if is_empty(&cause) => Ok(true),
+            Err(cause) => Err(cause).context("cannot read the last stored report"),
+        }
+    }
+
     /// After a new connection: is it still the same stream?
     async fn reopen(&mut self, sender: &mpsc::Sender<FromStates>) -> anyhow::Result<()> {
         let open = Store::open(&self.broker.jetstream, self.replicas);
-        let store = timeout(REQUEST_TIMEOUT, open)
+        let store = timeout(OPEN_TIMEOUT, open)
             .await
             .context("no answer from the broker")??;
         let same = store.states_id == self.store.states_id;
@@ -133,18 +189,7 @@ impl Reader {
         tell(sender, FromStates::Opened(Box::new(store))).await
     }
 
-    /// A consumer, and the sequence of the last message that was stored before it.
-    async fn consume(&self) -> anyhow::Result<(u64, push::Ordered)> {
-        let last = self
-            .store
-            .states
-            .direct_get_last_for_subject(subject::STATES_FILTER)
-            .await;
-        let target = match last {
-            Ok(message) => message.sequence,
-            Err(cause) if is_empty(&cause) => 0,
-            Err(cause) => return Err(cause).context("cannot read the last stored report"),
-        };
+    async fn consume(&self) -> anyhow::Result<push::Ordered> {
         let config = push::OrderedConfig {
             deliver_subject: self.broker.client.new_inbox(),
             filter_subject: subject::STATES_FILTER.into(),
@@ -159,8 +204,18 @@ impl Reader {
             .create_consumer(config)
             .await
             .context("cannot read the stream of states")?;
-        Ok((target, consumer.messages().await?))
+        Ok(consumer.messages().await?)
     }
+}
+
+/// Waits until the connection is another one, or was closed for good.
+async fn renewed(
+    link: &mut watch::Receiver<Link>,
+    connects: u64,
+) -> Result<(), watch::error::RecvError> {
+    link.wait_for(|link| link.connects != connects || link.closed)
+        .await
+        .map(drop)
 }
 
 fn is_empty(cause: &async_nats::jetstream::stream::DirectGetError) -> bool {
@@ -175,7 +230,7 @@ async fn tell(sender: &mpsc::Sender<FromStates>, event: FromStates) -> anyhow::R
     Ok(())
 }
 
-fn stored(message: Message, backlog: &mut bool, target: u64) -> anyhow::Result<StoredReport> {
+fn stored(message: Message, backlog: &mut bool) -> anyhow::Result<StoredReport> {
     let (sequence, stored_ms, pending) = {
         let info = message
             .info()
@@ -188,8 +243,7 @@ fn stored(message: Message, backlog: &mut bool, target: u64) -> anyhow::Result<S
         sequence,
         stored_ms: stored_ms.filter(|_| *backlog),
     };
-    // The target may be gone, replaced by a newer report; nothing is pending then.
-    if sequence >= target || pending == 0 {
+    if pending == 0 {
         *backlog = false;
     }
     Ok(report)

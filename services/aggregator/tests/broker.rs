@@ -3,82 +3,13 @@
 // A test that cannot go on should say so at once.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::time::Duration;
+mod support;
 
-use async_nats::{Client, jetstream};
-use clap::Parser as _;
+use async_nats::jetstream;
 use futures::StreamExt as _;
-use glance_aggregator::{Aggregator, Options};
-use glance_protocol::{
-    ClusterList, Pulse, Rejection, ShardRow, State, Subject, TableBlock, bucket, subject,
-};
-use glance_runner::{Broker, Shutdown};
+use glance_protocol::{ClusterList, Pulse, Rejection, ShardRow, State, Subject, bucket, subject};
 use glance_testing::{NatsServer, eventually};
-
-const LIMIT: Duration = Duration::from_secs(15);
-
-struct Running {
-    aggregator: Aggregator,
-    broker: Broker,
-    client: Client,
-}
-
-async fn start(server: &NatsServer, flags: &[&str]) -> Running {
-    let url = server.url();
-    let arguments = ["glance-aggregator", "--nats-url", &url];
-    let options = Options::parse_from(arguments.iter().chain(flags));
-    let shutdown = Shutdown::new();
-    let broker = Broker::connect("test", &options.common.broker, &shutdown)
-        .await
-        .unwrap();
-    let aggregator = Aggregator::start(&broker, &options.aggregator, &shutdown).unwrap();
-    Running {
-        aggregator,
-        broker,
-        client: server.client().await,
-    }
-}
-
-impl Running {
-    async fn report(&self, subject: &str, body: &str) {
-        let jetstream = jetstream::new(self.client.clone());
-        let ack = jetstream.publish(subject.to_owned(), body.to_owned().into());
-        ack.await.unwrap().await.unwrap();
-    }
-
-    async fn health(&self, subject: &str) {
-        let body = bytes::Bytes::new();
-        self.client.publish(subject.to_owned(), body).await.unwrap();
-        self.client.flush().await.unwrap();
-    }
-
-    async fn block(&self, cluster: &str, number: u32) -> Option<TableBlock> {
-        block(&self.client, cluster, number).await
-    }
-
-    async fn row_when(&self, shard: usize, wanted: impl Fn(&ShardRow) -> bool) -> ShardRow {
-        eventually(LIMIT, || async {
-            let row = self.block("main", 0).await?.rows.get(shard)?.clone();
-            wanted(&row).then_some(row)
-        })
-        .await
-    }
-
-    async fn stop(self) {
-        self.aggregator.stop().await.unwrap();
-        self.broker.close().await;
-    }
-}
-
-async fn block(client: &Client, cluster: &str, number: u32) -> Option<TableBlock> {
-    let table = jetstream::new(client.clone())
-        .get_key_value(bucket::TABLE)
-        .await
-        .ok()?;
-    let key = bucket::block_key(&cluster.parse().unwrap(), number);
-    let value = table.get(key).await.ok()??;
-    Some(TableBlock::from_bytes(&value).unwrap())
-}
+use support::{LIMIT, start};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_reaches_the_table_the_changes_and_the_pulse() {

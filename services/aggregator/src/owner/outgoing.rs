@@ -73,7 +73,7 @@ impl Owner {
     pub(super) fn send_pulse(&mut self, now: Moment) {
         self.pulse.number += 1;
         // After a pause of the process, one pulse and not many.
-        self.pulse.next = now.mono + PULSE_INTERVAL;
+        self.pulse.next_at = now.mono + PULSE_INTERVAL;
         let names: Vec<_> = self
             .table
             .clusters()

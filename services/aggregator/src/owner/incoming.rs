@@ -1,0 +1,144 @@
+//! What bots say: reports from the stream, reports as they are published, health checks.
+
+use glance_protocol::{ClusterName, ReportBody, ShardId, Subject, body::BodyError};
+
+use super::{HealthCheck, Owner};
+use crate::{
+    order::Key,
+    states::StoredReport,
+    store::STATE_MESSAGE_BYTES_MAX,
+    table::{Input, Message, Moment},
+};
+
+/// A report that was read, or why it was not.
+type Parsed = Result<(ClusterName, ShardId, ReportBody), String>;
+
+impl Owner {
+    /// Takes a report that the stream delivered, and the health checks around it.
+    pub(super) fn take_report(&mut self, report: &StoredReport, now: Moment) {
+        self.applied = self.applied.max(report.sequence);
+        let payload = &report.message.payload;
+        let parsed = parse_report(&report.message);
+        let key = parsed.as_ref().ok().and_then(|(c, s, _)| self.key(c, *s));
+        let released = key.map(|key| self.order.deliver(key, payload));
+        let (before, after) = released.map(|r| (r.before, r.after)).unwrap_or_default();
+        for check in &before {
+            self.apply_health(check, now);
+        }
+        if !self.apply_report(report, &parsed, now) {
+            self.refusals.delete(&self.store, report.sequence);
+        }
+        for check in &after {
+            self.apply_health(check, now);
+        }
+    }
+
+    /// Whether it was accepted.
+    fn apply_report(&mut self, report: &StoredReport, parsed: &Parsed, now: Moment) -> bool {
+        let subject = report.message.subject.as_str();
+        let (cluster, shard, body) = match parsed {
+            Ok(parsed) => parsed,
+            Err(reason) => {
+                self.refusals.refuse(subject, reason);
+                return false;
+            }
+        };
+        let message = Message {
+            cluster,
+            shard: *shard,
+            body,
+        };
+        if self.is_known(message, report.sequence) {
+            return true;
+        }
+        match report.stored_ms {
+            Some(ms) => self.apply(Input::Replay(message, ms), now, subject),
+            None => self.apply(Input::Report(message), now, subject),
+        }
+    }
+
+    /// Whether the kept block has this report in it already.
+    fn is_known(&self, message: Message<'_>, sequence: u64) -> bool {
+        let place = self.table.place(message.cluster);
+        place
+            .and_then(|place| self.known.get(place)?.get(message.shard.block() as usize))
+            .is_some_and(|known| sequence <= known.sequence && message.shard.offset() < known.len)
+    }
+
+    /// Notes reports as they are published, before the stream delivers them.
+    pub(super) fn note_published(&mut self, messages: &[async_nats::Message]) {
+        let now = self.now().mono;
+        for message in messages {
+            let body_len = message.payload.len();
+            if body_len > STATE_MESSAGE_BYTES_MAX {
+                // The broker does not store it, and tells only who asks for an acknowledgement.
+                let reason = BodyError::TooLarge(body_len).to_string();
+                self.refusals.refuse(&message.subject, &reason);
+                continue;
+            }
+            if let Ok(Subject::State(cluster, shard)) = Subject::parse(&message.subject)
+                && let Some(key) = self.key(&cluster, shard)
+            {
+                self.order.publish(key, message.payload.clone(), now);
+            }
+        }
+    }
+
+    /// Takes a health check, or holds it back until the report before it is there.
+    pub(super) fn take_health(&mut self, message: &async_nats::Message, now: Moment) {
+        let subject = message.subject.as_str();
+        let (cluster, shard) = match Subject::parse(subject) {
+            Ok(Subject::Health(cluster, shard)) => (cluster, shard),
+            Ok(_) => {
+                let reason = "the subject is none of a health check";
+                return self.refusals.refuse(subject, reason);
+            }
+            Err(cause) => return self.refusals.refuse(subject, &cause.to_string()),
+        };
+        let body = match ReportBody::parse_health(&message.payload) {
+            Ok(body) => body,
+            Err(cause) => return self.refusals.refuse(subject, &cause.to_string()),
+        };
+        let key = self.key(&cluster, shard);
+        let check = HealthCheck {
+            cluster,
+            shard,
+            body,
+        };
+        let check = match key {
+            Some(key) => self.order.hold(key, check),
+            None => Some(check),
+        };
+        if let Some(check) = check {
+            self.apply_health(&check, now);
+        }
+    }
+
+    pub(super) fn apply_health(&mut self, check: &HealthCheck, now: Moment) {
+        let message = Message {
+            cluster: &check.cluster,
+            shard: check.shard,
+            body: &check.body,
+        };
+        if let Err(refusal) = self.try_apply(Input::Health(message), now) {
+            let subject = Subject::Health(check.cluster.clone(), check.shard);
+            self.refusals
+                .refuse(&subject.to_string(), &refusal.to_string());
+        }
+    }
+
+    fn key(&self, cluster: &ClusterName, shard: ShardId) -> Option<Key> {
+        Some((self.table.place(cluster)?, shard.get()))
+    }
+}
+
+fn parse_report(message: &async_nats::Message) -> Parsed {
+    match Subject::parse(&message.subject) {
+        Ok(Subject::State(cluster, shard)) => match ReportBody::parse_state(&message.payload) {
+            Ok(body) => Ok((cluster, shard, body)),
+            Err(cause) => Err(cause.to_string()),
+        },
+        Ok(_) => Err("the subject is none of a report".into()),
+        Err(cause) => Err(cause.to_string()),
+    }
+}
