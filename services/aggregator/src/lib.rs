@@ -7,6 +7,7 @@
 //! * `owner`: the one task that owns the table; all inputs reach it as events.
 //! * `order`: health checks wait for the reports before them.
 //! * `states`: reads the stream of reports, first what was stored, then live.
+//! * `raw`: looks at stored messages that the client cannot take.
 //! * `blocks`, `changes`, `outbox`: what goes out.
 //! * `store`, `recovery`, `lead`: what is kept, and the start.
 //! * `service`: starts and stops all of it.
@@ -19,6 +20,7 @@ mod options;
 mod order;
 mod outbox;
 mod owner;
+mod raw;
 mod recovery;
 mod service;
 mod sight;

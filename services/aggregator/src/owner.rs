@@ -185,6 +185,9 @@ impl Owner {
             }
             Event::States(FromStates::CaughtUp) => self.catch_up(now),
             Event::States(FromStates::Lost) => self.lose_states(now),
+            Event::States(FromStates::Removed(subject, reason)) => {
+                self.refusals.refuse(&subject, reason);
+            }
             Event::States(FromStates::Opened(store)) => self.reopen(*store, now),
             Event::Healths(healths) => {
                 for message in &healths {

@@ -22,7 +22,7 @@ use tokio::{
 };
 use tracing::warn;
 
-use crate::store::Store;
+use crate::{raw, store::Store};
 
 /// How many batches may wait for the table.
 const BATCHES_MAX: usize = 64;
@@ -31,6 +31,10 @@ const RETRY: Duration = Duration::from_millis(500);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// An opening asks six times or more, and each request has its own limit.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// After so many connections without a single report, the stream may hold one that ends each of them.
+const STALLS_MAX: u32 = 2;
+/// How many stored reports are looked at then.
+const LOOKS_MAX: u32 = 2000;
 /// How long nothing may come of what was stored before it is checked whether there is anything left.
 const BACKLOG_PAUSE_MAX: Duration = Duration::from_secs(1);
 
@@ -44,6 +48,8 @@ pub(crate) enum FromStates {
     CaughtUp,
     /// The stream is not read any more, until it is caught up with again.
     Lost,
+    /// A message that the client could not take was removed: its subject, and why.
+    Removed(String, &'static str),
 }
 
 /// A message of the stream.
@@ -74,12 +80,24 @@ impl Reader {
 
     async fn run(mut self, sender: mpsc::Sender<FromStates>) {
         let mut first = true;
+        let mut stalls = 0;
         while !self.shutdown.is_requested() && !sender.is_closed() {
             let mut link = self.broker.link();
             let connects = link.borrow_and_update().connects;
+            let before = self.next_sequence;
             let end = self.read(&sender, &mut link, connects, first).await;
             if self.shutdown.is_requested() {
                 return;
+            }
+            stalls = if self.next_sequence == before {
+                stalls + 1
+            } else {
+                0
+            };
+            if stalls >= STALLS_MAX
+                && let Err(cause) = self.remove_unreadable(&sender).await
+            {
+                warn!("cannot look for reports that cannot be read: {cause:#}");
             }
             if let Err(cause) = end {
                 warn!("the stream of states is read anew: {cause:#}");
@@ -92,6 +110,25 @@ impl Reader {
                 return;
             }
         }
+    }
+
+    /// Removes the stored messages that the client cannot take, since they would end each connection anew.
+    async fn remove_unreadable(&self, sender: &mpsc::Sender<FromStates>) -> anyhow::Result<()> {
+        let mut sequence = self.next_sequence;
+        for _ in 0..LOOKS_MAX {
+            let Some(message) = raw::next(&self.broker.client, sequence).await? else {
+                break;
+            };
+            sequence = message.sequence + 1;
+            if let Some(problem) = message.problem() {
+                let delete = self.store.states.delete_message(message.sequence);
+                timeout(REQUEST_TIMEOUT, delete)
+                    .await
+                    .context("no answer from the broker")??;
+                tell(sender, FromStates::Removed(message.subject, problem)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads with one consumer, until there is a reason for another.
@@ -162,16 +199,8 @@ impl Reader {
 
     /// Whether the last report that is stored has been handed over.
     async fn is_caught_up(&self) -> anyhow::Result<bool> {
-        let states = &self.store.states;
-        let last = states.direct_get_last_for_subject(subject::STATES_FILTER);
-        let last = timeout(REQUEST_TIMEOUT, last)
-            .await
-            .context("no answer from the broker")?;
-        match last {
-            Ok(message) => Ok(message.sequence < self.next_sequence),
-            Err(cause) if is_empty(&cause) => Ok(true),
-            Err(cause) => Err(cause).context("cannot read the last stored report"),
-        }
+        let last = raw::last(&self.broker.client).await?;
+        Ok(last.is_none_or(|last| last.sequence < self.next_sequence))
     }
 
     /// After a new connection: is it still the same stream?
@@ -216,11 +245,6 @@ async fn renewed(
     link.wait_for(|link| link.connects != connects || link.closed)
         .await
         .map(drop)
-}
-
-fn is_empty(cause: &async_nats::jetstream::stream::DirectGetError) -> bool {
-    use async_nats::jetstream::stream::DirectGetErrorKind;
-    matches!(cause.kind(), DirectGetErrorKind::NotFound)
 }
 
 async fn tell(sender: &mpsc::Sender<FromStates>, event: FromStates) -> anyhow::Result<()> {

@@ -149,3 +149,41 @@ async fn a_stop_does_not_spin_when_nothing_can_be_written() {
         sent() - before
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_the_client_cannot_take_are_removed() {
+    let server = NatsServer::start().await;
+    let running = start(&server, &["--bots", "main:4"]).await;
+    running.row_when(0, |_| true).await;
+    let mut rejected = running.client.subscribe("glance.rejected").await.unwrap();
+    running.client.flush().await.unwrap();
+    // No client sends these; a raw connection can.
+    let mut raw = tokio::net::TcpStream::connect(("127.0.0.1", server.port()))
+        .await
+        .unwrap();
+    let mut bytes = b"CONNECT {\"verbose\":false,\"headers\":true}\r\n".to_vec();
+    bytes.extend(b"PUB glance.\xff\xfe.3.state 1\r\n3\r\n");
+    bytes.extend(b"HPUB glance.main.3.state 12 13\r\nXXXX/1.0\r\n\r\n3\r\n");
+    bytes.extend(b"HPUB glance.main.2.state 17 18\r\nNATS/1.0\r\nabc\r\n\r\n3\r\nPING\r\n");
+    tokio::io::AsyncWriteExt::write_all(&mut raw, &bytes)
+        .await
+        .unwrap();
+    let mut told = Vec::new();
+    while told.len() < 3 {
+        let message = tokio::time::timeout(LIMIT, rejected.next())
+            .await
+            .unwrap()
+            .unwrap();
+        let rejection: Rejection = serde_json::from_slice(&message.payload).unwrap();
+        told.push(rejection.subject);
+    }
+    assert!(told.contains(&"glance.main.3.state".to_owned()), "{told:?}");
+    running.report("glance.main.1.state", "online").await;
+    running.row_when(1, |row| row.state == State::Online).await;
+    running.stop().await;
+    // A start finds nothing of them.
+    let running = start(&server, &["--bots", "main:4"]).await;
+    running.report("glance.main.0.state", "online").await;
+    running.row_when(0, |row| row.state == State::Online).await;
+    running.stop().await;
+}

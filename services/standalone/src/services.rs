@@ -3,6 +3,9 @@
 //! They know nothing of each other: each has its own connection to the broker and works as it does in a process of its
 //! own. Only the listener is shared, and the end has an order.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::Context as _;
 use glance_aggregator::Aggregator;
 use glance_bridge::Bridge;
@@ -19,6 +22,8 @@ pub(crate) struct Services {
     bridge: Bridge,
     web: Web,
     connections: [Broker; 3],
+    /// Whether all three were ready once.
+    complete: Arc<AtomicBool>,
 }
 
 impl Services {
@@ -44,17 +49,23 @@ impl Services {
             bridge: Bridge::start(for_bridge, &options.bridge, environment, &later).await?,
             web: Web::start(for_web, &options.web, environment, shutdown).await?,
             connections,
+            complete: Arc::default(),
         })
     }
 
-    /// Everything that is answered on the one port. `/readyz` is the web service's: viewers are served from its last
-    /// picture also when the broker is away, and bots are told so one by one.
+    /// Everything that is answered on the one port. Once all was ready, `/readyz` is the web service's: viewers are
+    /// served from its last picture also when the broker is away, and bots are told so one by one.
     pub(crate) fn routes(&self) -> Routes {
+        let (complete, web) = (self.complete.clone(), self.web.readiness());
+        let readiness = move || match complete.load(Ordering::Relaxed) {
+            true => web(),
+            false => Ready::No("starting"),
+        };
         self.bridge
             .routes()
             .or(self.web.routes())
             .unify()
-            .or(health::routes(self.web.readiness()))
+            .or(health::routes(readiness))
             .unify()
             .or(glance_web::not_found())
             .unify()
@@ -69,6 +80,9 @@ impl Services {
             self.web.ready(),
         ];
         let not_yet = all.into_iter().find(|ready| matches!(ready, Ready::No(_)));
+        if not_yet.is_none() {
+            self.complete.store(true, Ordering::Relaxed);
+        }
         not_yet.unwrap_or(Ready::Yes("ready"))
     }
 

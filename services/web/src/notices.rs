@@ -16,7 +16,7 @@ use glance_runner::{Broker, Shutdown, clock::unix_ms};
 use tokio::{sync::watch, time::timeout};
 use tracing::{debug, warn};
 
-/// How often the keys are read although nothing was heard. Also how late the end of a notice may be noticed.
+/// How often the keys are read although nothing was heard.
 const PERIOD: Duration = Duration::from_secs(15);
 /// Bound on one round of reading.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -40,8 +40,10 @@ pub(crate) async fn follow(
         }
     };
     loop {
+        let mut wait = PERIOD;
         match timeout(LIMIT, read(&broker, &prefix)).await {
             Ok(Ok(notices)) => {
+                wait = wait.min(next_end(&notices).unwrap_or(PERIOD));
                 sender.send_if_modified(|held| {
                     let changed = **held != notices;
                     if changed {
@@ -56,10 +58,22 @@ pub(crate) async fn follow(
         }
         tokio::select! {
             () = shutdown.requested() => return,
-            () = tokio::time::sleep(PERIOD) => {}
+            () = tokio::time::sleep(wait) => {}
             () = hear(&mut puts) => {}
         }
     }
+}
+
+/// How long it is until the first notice ends.
+fn next_end(notices: &Notices) -> Option<Duration> {
+    let maintenance = notices.maintenance.iter().map(|entry| &entry.notice);
+    let all = notices.announcement.iter().chain(maintenance);
+    let end = all
+        .filter_map(|notice| notice.until)
+        .min_by(f64::total_cmp)?;
+    let left = end - glance_protocol::seconds(unix_ms());
+    // A little later, so that it has ended by then.
+    Some(Duration::try_from_secs_f64(left).unwrap_or_default() + SETTLE)
 }
 
 /// Waits for a put, and for those that come right after it.

@@ -85,8 +85,12 @@ pub(crate) fn starting() -> Routes {
 
 /// What is answered to everything that is nobody's.
 pub fn not_found() -> Routes {
-    warp::any()
-        .map(|| {
+    warp::path::full()
+        .map(|path: warp::path::FullPath| {
+            if path.as_str().starts_with("/api/") {
+                // Bots and scripts ask there, and expect what the bridge answers.
+                return json_error(StatusCode::NOT_FOUND, "there is nothing here");
+            }
             let sentence = "There is nothing here. The page is at /, its text at /plain, its data at /api/snapshot.\n";
             text(StatusCode::NOT_FOUND, sentence.into())
         })

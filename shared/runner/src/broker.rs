@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use async_nats::{Client, ConnectOptions, Event, jetstream};
+use percent_encoding::percent_decode_str;
 use tokio::{sync::watch, time::timeout};
 use tracing::{info, warn};
 
@@ -78,6 +79,11 @@ impl Broker {
                 info.version
             );
         }
+        if !info.jetstream {
+            warn!(
+                "JetStream is switched off at {url}, and nothing works without it; start nats-server with '-js' or 'jetstream {{}}' in its configuration"
+            );
+        }
         info!(version = info.version, "connected to the broker at {url}");
         let jetstream = jetstream::ContextBuilder::new()
             .timeout(JETSTREAM_TIMEOUT)
@@ -114,7 +120,8 @@ async fn connect_at_last(name: &str, url: &NatsUrl) -> (Client, watch::Receiver<
     let mut reminded: Option<tokio::time::Instant> = None;
     loop {
         let (sender, mut link) = watch::channel(Link::default());
-        let cause = match connect_options(name, sender).connect(&url.0[..]).await {
+        let options = with_login(connect_options(name, sender), url);
+        let cause = match options.connect(&url.0[..]).await {
             Ok(client) => {
                 // The event comes right after; without it, every reader would see a second connect.
                 let connected = link.wait_for(|link| link.connects > 0);
@@ -130,6 +137,20 @@ async fn connect_at_last(name: &str, url: &NatsUrl) -> (Client, watch::Receiver<
             reminded = Some(tokio::time::Instant::now());
         }
         tokio::time::sleep(Duration::from_millis(*RETRY_MS.end())).await;
+    }
+}
+
+/// The client ignores what an address says of the user, so it is told.
+fn with_login(options: ConnectOptions, url: &NatsUrl) -> ConnectOptions {
+    let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let login = url
+        .0
+        .iter()
+        .find_map(|a| Some((a.username()?, a.password())));
+    match login {
+        Some((user, Some(password))) => options.user_and_password(plain(user), plain(password)),
+        Some((token, None)) => options.token(plain(token)),
+        None => options,
     }
 }
 

@@ -103,27 +103,55 @@ impl Environment {
 }
 
 fn read_file(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
-    let error = |problem: String| ConfigError::new(FILE, "", problem);
     if !path.exists() {
         return Ok(BTreeMap::new());
     }
-    let entries = dotenvy::from_path_iter(path)
-        .map_err(|e| error(format!("cannot be read ({e}); correct or remove the file")))?;
+    let text = std::fs::read_to_string(path).map_err(|cause| {
+        let problem = format!("cannot be read ({cause}); correct or remove the file");
+        ConfigError::new(FILE, "", problem)
+    })?;
     let mut values = BTreeMap::new();
-    for entry in entries {
-        // The parser's own message repeats the line, which may hold a secret.
-        let (name, value) = entry.map_err(|e| match e {
-            dotenvy::Error::LineParse(_, index) => error(format!(
-                "a line cannot be read (near its character {index}); write lines of the form NAME=value, \
-                 with single quotes around a value that has blanks or '#' in it"
-            )),
-            other => error(format!("cannot be read ({other}); correct or remove the file")),
-        })?;
+    for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
+        let Some((name, value)) = read_line(line, number)? else {
+            continue;
+        };
         if name.starts_with(PREFIX) {
             values.insert(name, value);
         }
     }
     Ok(values)
+}
+
+/// A line `NAME=value`; nothing for a blank line or a remark.
+///
+/// A value without quotes is taken as it stands, up to a ` #`: it may hold
+/// blanks, quotes and `$`, as it could in the files of the first Glance.
+fn read_line(line: &str, number: usize) -> Result<Option<(String, String)>, ConfigError> {
+    // The line itself is never repeated: it may hold a secret.
+    let error = || {
+        let problem = format!(
+            "line {number} cannot be read; write lines of the form NAME=value, and close the quotes"
+        );
+        ConfigError::new(FILE, "", problem)
+    };
+    let line = line.trim();
+    if line.is_empty() || line.starts_with('#') {
+        return Ok(None);
+    }
+    let (name, value) = line.split_once('=').ok_or_else(error)?;
+    let name = name.trim();
+    let name = name.strip_prefix("export ").unwrap_or(name).trim();
+    let value = value.trim_start();
+    if !value.starts_with(['"', '\'']) {
+        let remark = value.find(" #").unwrap_or(value.len());
+        let value = value.get(..remark).unwrap_or(value).trim_end();
+        return Ok(Some((name.to_owned(), value.to_owned())));
+    }
+    let mut quoted = dotenvy::from_read_iter(line.as_bytes());
+    match quoted.next() {
+        Some(Ok((_, value))) => Ok(Some((name.to_owned(), value))),
+        _ => Err(error()),
+    }
 }
 
 #[cfg(test)]
@@ -151,9 +179,20 @@ mod tests {
     }
 
     #[test]
+    fn values_without_quotes_are_taken_as_they_stand() {
+        let file = "\u{feff}export GLANCE_BOTS=main:360; demo:1 ; # two\r\nGLANCE_PASSPHRASE=don't $HOME\nGLANCE_X='a b' # c\nGLANCE_Y=\n";
+        let environment = load(file, &[]).unwrap();
+        assert_eq!(environment.get("GLANCE_BOTS"), Some("main:360; demo:1 ;"));
+        assert_eq!(environment.get("GLANCE_PASSPHRASE"), Some("don't $HOME"));
+        assert_eq!(environment.get("GLANCE_X"), Some("a b"));
+        assert_eq!(environment.get("GLANCE_Y"), None);
+    }
+
+    #[test]
     fn a_bad_line_is_an_error_that_hides_its_text() {
-        let error = load("GLANCE_PASSPHRASE='hunter2\n", &[]).unwrap_err();
+        let error = load("GLANCE_PORT=1\nGLANCE_PASSPHRASE='hunter2\n", &[]).unwrap_err();
         assert!(!error.to_string().contains("hunter2"), "{error}");
+        assert!(error.to_string().contains("line 2"), "{error}");
     }
 
     #[test]
