@@ -105,7 +105,7 @@ mod tests {
             assert!(well_formed(good.as_bytes()), "{good:?}");
         }
         let bad: [&[u8]; 6] = [
-            b"XXXX/1.0\r\n\r\n",
+            b"JUNK/1.0\r\n\r\n",
             b"NATS/1.0\r\nX: \xff\xfe\r\n\r\n",
             b"NATS/1.0\r\n\xff: a\r\n\r\n",
             b"NATS/1.0\r\nabc\r\n\r\n",

@@ -163,7 +163,7 @@ async fn messages_that_the_client_cannot_take_are_removed() {
         .unwrap();
     let mut bytes = b"CONNECT {\"verbose\":false,\"headers\":true}\r\n".to_vec();
     bytes.extend(b"PUB glance.\xff\xfe.3.state 1\r\n3\r\n");
-    bytes.extend(b"HPUB glance.main.3.state 12 13\r\nXXXX/1.0\r\n\r\n3\r\n");
+    bytes.extend(b"HPUB glance.main.3.state 12 13\r\nJUNK/1.0\r\n\r\n3\r\n");
     bytes.extend(b"HPUB glance.main.2.state 17 18\r\nNATS/1.0\r\nabc\r\n\r\n3\r\nPING\r\n");
     tokio::io::AsyncWriteExt::write_all(&mut raw, &bytes)
         .await
