@@ -142,7 +142,10 @@ async fn services_that_start_before_the_broker_find_it() {
         .wait_for_line("waiting for the broker", LIMIT)
         .await;
     // Meanwhile it says that it lives, and what it waits for.
-    assert_eq!(get(port, "/healthz").await.status, 200);
+    eventually(LIMIT, async || {
+        (get(port, "/healthz").await.status == 200).then_some(())
+    })
+    .await;
     let ready = get(port, "/readyz").await;
     assert_eq!(
         (ready.status, ready.body.as_str()),
