@@ -88,11 +88,14 @@ impl HttpCourier {
     }
 
     async fn ask(&self) -> anyhow::Result<()> {
-        let request = Request::get(self.base.join("/healthz")).body(Full::default())?;
-        timeout(REQUEST_TIMEOUT, self.client.request(request))
+        let request = Request::get(self.base.join("/readyz")).body(Full::default())?;
+        let answer = timeout(REQUEST_TIMEOUT, self.client.request(request))
             .await
             .context("no answer in time")?
             .context("no connection")?;
+        // Whatever else it answers, it can be tried.
+        let ready = answer.status() != StatusCode::SERVICE_UNAVAILABLE;
+        anyhow::ensure!(ready, "it is not ready yet");
         Ok(())
     }
 
