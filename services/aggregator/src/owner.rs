@@ -70,6 +70,8 @@ pub(crate) struct Owner {
     pub(crate) caught_up: bool,
     /// Whether stored reports are still to come that are older than what is published now.
     pub(crate) replaying: bool,
+    /// The number of the connection on which the stream was last caught up with.
+    pub(crate) caught_up_on: u64,
     /// Health checks that wait for the reports before them.
     pub(crate) order: Order<HealthCheck>,
     /// A look at the lease that is under way.
@@ -183,7 +185,7 @@ impl Owner {
                     self.take_report(report, now);
                 }
             }
-            Event::States(FromStates::CaughtUp) => self.catch_up(now),
+            Event::States(FromStates::CaughtUp(connects)) => self.catch_up(connects, now),
             Event::States(FromStates::Lost) => self.lose_states(now),
             Event::States(FromStates::Removed(subject, reason)) => {
                 self.refusals.refuse(&subject, reason);
@@ -299,9 +301,9 @@ impl Owner {
             self.lose_sight("messages were dropped", now);
         } else if !link.connected || link.connects != self.link.connects {
             self.lose_sight("the broker is away", now);
-            // What was stored meanwhile comes first.
-            self.replaying = true;
         }
+        // What was stored meanwhile comes first, unless the reader of the stream was faster than this event.
+        self.replaying |= link.connects > self.caught_up_on;
         self.link = link;
     }
 
@@ -320,14 +322,16 @@ impl Owner {
     }
 
     /// All stored reports are in the table: it may be shown.
-    fn catch_up(&mut self, now: Moment) {
+    fn catch_up(&mut self, connects: u64, now: Moment) {
         if !self.caught_up {
             info!(epoch = self.epoch, "the table is complete");
             self.caught_up = true;
             self.blocks.mark_all(now.mono);
             self.pulse.next_at = now.mono;
         }
-        self.replaying = false;
+        self.caught_up_on = connects;
+        // There may have been another connection since.
+        self.replaying = connects < self.link.connects;
         self.ready.send_replace(true);
     }
 

@@ -230,6 +230,7 @@ impl Opened {
             known: self.recovered.blocks,
             caught_up: false,
             replaying: true,
+            caught_up_on: 0,
             order: Order::default(),
             lease: None,
             reopen,

@@ -44,8 +44,8 @@ pub(crate) enum FromStates {
     Opened(Box<Store>),
     /// Messages, in order.
     Batch(Vec<StoredReport>),
-    /// Everything that was stored before has been handed over.
-    CaughtUp,
+    /// Everything that was stored before has been handed over, on the connection with this number.
+    CaughtUp(u64),
     /// The stream is not read any more, until it is caught up with again.
     Lost,
     /// A message that the client could not take was removed: its subject, and why.
@@ -147,7 +147,7 @@ impl Reader {
             .context("no answer from the broker")??;
         let mut backlog = !self.is_caught_up().await?;
         if !backlog {
-            tell(sender, FromStates::CaughtUp).await?;
+            tell(sender, FromStates::CaughtUp(connects)).await?;
         }
         let mut batches = consumer.ready_chunks(BATCH_LEN_MAX);
         loop {
@@ -169,7 +169,7 @@ impl Reader {
                 () = self.shutdown.requested() => return Ok(()),
             }
             if was_backlog && !backlog {
-                tell(sender, FromStates::CaughtUp).await?;
+                tell(sender, FromStates::CaughtUp(connects)).await?;
             }
         }
     }
