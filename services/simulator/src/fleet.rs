@@ -322,13 +322,14 @@ impl Fleet {
 
 impl SimulatedBot {
     fn new(bot: Bot, group_size: u32, rng: &mut StdRng) -> Self {
+        let total = bot.total.unwrap_or(0);
         let process = |group: u32| Process {
             group: group.to_string().into(),
             version: story::version(0),
             alive: false,
             life: 0,
         };
-        let shards = (0..bot.total)
+        let shards = (0..total)
             .map(|_| Shard {
                 state: State::Unknown,
                 ticket: 0,
@@ -337,10 +338,10 @@ impl SimulatedBot {
             .collect();
         Self {
             name: bot.name,
-            total: bot.total,
+            total,
             group_size,
             queues: IdentifyQueues::new(),
-            processes: (0..bot.total.div_ceil(group_size)).map(process).collect(),
+            processes: (0..total.div_ceil(group_size)).map(process).collect(),
             shards,
         }
     }

@@ -129,9 +129,10 @@ async fn clusters(jetstream: &jetstream::Context) -> Option<ClusterList> {
 
 fn warn_if_unknown(bot: &Bot, clusters: &ClusterList) {
     let Bot { name, total } = bot;
+    let total = total.unwrap_or(0);
     match clusters.clusters.iter().find(|it| it.name == *name) {
         None => warn!("Glance has no cluster '{name}' and will refuse its reports"),
-        Some(known) if known.total < *total => warn!(
+        Some(known) if !known.auto && known.total < total => warn!(
             "Glance has {} shards of '{name}', and will refuse the reports of the others of these {total}",
             known.total
         ),

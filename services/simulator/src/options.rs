@@ -83,7 +83,18 @@ impl FromStr for Bots {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        config::parse_bots(text).map(Self)
+        let bots = config::parse_bots(text)?;
+        match bots.iter().find(|bot| bot.total.is_none()) {
+            None => Ok(Self(bots)),
+            Some(bot) => Err(ConfigError::new(
+                config::BOTS,
+                bot.name.as_str(),
+                format!(
+                    "a simulated bot needs a number of shards; write '{}:360'",
+                    bot.name
+                ),
+            )),
+        }
     }
 }
 

@@ -144,8 +144,17 @@ mod tests {
             name: main(),
             total: 1,
             timeout_s: 30.0,
+            auto: false,
         }];
-        mirror.apply_clusters(Source::Key, 1, ClusterList { epoch, clusters });
+        mirror.apply_clusters(
+            Source::Key,
+            1,
+            ClusterList {
+                epoch,
+                clusters,
+                ..ClusterList::default()
+            },
+        );
         put(&mut mirror, epoch, revision);
         mirror
     }

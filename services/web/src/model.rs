@@ -78,10 +78,12 @@ impl World {
             name: name.clone(),
             total: *total,
             timeout_s: 30.0,
+            auto: false,
         });
         ClusterList {
             epoch: self.epoch,
             clusters: clusters.collect(),
+            ..ClusterList::default()
         }
     }
 

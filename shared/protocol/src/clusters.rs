@@ -7,10 +7,15 @@ use crate::{ClusterName, DecodeError, config::CLUSTERS_MAX, shard::SHARDS_MAX};
 const VERSION: u32 = 1;
 
 /// Which clusters there are. Receivers believe only what it names.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct ClusterList {
     /// The epoch of the aggregator that wrote it.
     pub epoch: u64,
+    /// The stream of states that `sequence` counts in: its time of creation.
+    pub stream: String,
+    /// The sizes that were learned are true up to this sequence of that stream:
+    /// what older reports say of them has been taken into account.
+    pub sequence: u64,
     /// In configured order, without duplicates.
     pub clusters: Vec<ClusterInfo>,
 }
@@ -20,16 +25,23 @@ pub struct ClusterList {
 pub struct ClusterInfo {
     /// Its name.
     pub name: ClusterName,
-    /// How many shards it has: 1 to 262,144.
+    /// How many shards it has: 1 to 262,144. 0 while the size of an `auto` cluster is not known yet.
     pub total: u32,
     /// Its health timeout in seconds.
     pub timeout_s: f64,
+    /// Whether the size is learned from reports, and not configured.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub auto: bool,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Wire {
     v: u32,
     epoch: u64,
+    #[serde(default)]
+    stream: String,
+    #[serde(default)]
+    sequence: u64,
     clusters: Vec<ClusterInfo>,
 }
 
@@ -46,6 +58,8 @@ impl ClusterList {
         let wire = Wire {
             v: VERSION,
             epoch: self.epoch,
+            stream: self.stream.clone(),
+            sequence: self.sequence,
             clusters: self.clusters.clone(),
         };
         serde_json::to_vec(&wire).unwrap_or_default()
@@ -66,7 +80,8 @@ impl ClusterList {
         }
         let mut names = std::collections::BTreeSet::new();
         for info in &wire.clusters {
-            if !(1..=SHARDS_MAX).contains(&info.total) {
+            let known = (1..=SHARDS_MAX).contains(&info.total);
+            if !known && !(info.auto && info.total == 0) {
                 return Err(DecodeError::Inconsistent(
                     "a cluster has an impossible size",
                 ));
@@ -77,6 +92,8 @@ impl ClusterList {
         }
         Ok(Self {
             epoch: wire.epoch,
+            stream: wire.stream,
+            sequence: wire.sequence,
             clusters: wire.clusters,
         })
     }

@@ -56,11 +56,11 @@ impl std::error::Error for ConfigError {}
 pub struct Bot {
     /// Its name.
     pub name: ClusterName,
-    /// How many shards it has.
-    pub total: u32,
+    /// How many shards it has; `None` (`auto`) when that is learned from its reports.
+    pub total: Option<u32>,
 }
 
-/// Reads `main:360;demo:1;patron_1:6`. The order is kept.
+/// Reads `main:360;demo:1;patron_1:auto`. The order is kept.
 ///
 /// # Errors
 ///
@@ -79,19 +79,14 @@ pub fn parse_bots(value: &str) -> Result<Vec<Bot>, ConfigError> {
             .trim()
             .parse()
             .map_err(|e| error(entry, format!("{e}; rename the cluster, as in 'main:360'")))?;
-        let total = total
-            .trim()
-            .parse::<u32>()
-            .ok()
-            .filter(|total| (1..=SHARDS_MAX).contains(total))
-            .ok_or_else(|| {
-                error(
-                    entry,
-                    format!(
-                        "the number of shards must be from 1 to {SHARDS_MAX}, as in '{name}:360'"
-                    ),
-                )
-            })?;
+        let total = parse_total(total.trim()).ok_or_else(|| {
+            error(
+                entry,
+                format!(
+                    "the number of shards must be from 1 to {SHARDS_MAX}, as in '{name}:360', or 'auto'"
+                ),
+            )
+        })?;
         if bots.iter().any(|bot| bot.name == name) {
             return Err(error(
                 entry,
@@ -113,6 +108,17 @@ pub fn parse_bots(value: &str) -> Result<Vec<Bot>, ConfigError> {
         ));
     }
     Ok(bots)
+}
+
+/// A number of shards, or `auto`; `None` when it is neither.
+fn parse_total(text: &str) -> Option<Option<u32>> {
+    if text.eq_ignore_ascii_case("auto") {
+        return Some(None);
+    }
+    let total = text.parse().ok();
+    total
+        .filter(|total| (1..=SHARDS_MAX).contains(total))
+        .map(Some)
 }
 
 /// The entries between `;`, without the blanks around them. One `;` may stand at the end.
@@ -236,7 +242,7 @@ mod tests {
         parse_bots(value)
             .unwrap()
             .into_iter()
-            .map(|bot| (bot.name.to_string(), bot.total))
+            .map(|bot| (bot.name.to_string(), bot.total.unwrap_or(0)))
             .collect()
     }
 
@@ -249,6 +255,7 @@ mod tests {
         ];
         assert_eq!(bots("main:360;demo:1;patron_1:6"), expected);
         assert_eq!(bots("  main : 360 ; demo:1; patron_1:6 ;"), expected);
+        assert_eq!(parse_bots("main:auto").unwrap()[0].total, None);
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //! * [`bucket`]: names of streams, buckets and keys.
 //! * [`body`]: bodies that bots publish.
 //! * [`config`]: `GLANCE_BOTS` and `GLANCE_HEALTH_TIMEOUT`.
-//! * [`clusters`], [`block`], [`pulse`]: what the aggregator publishes for the
+//! * [`clusters`], [`block`], [`pulse`], [`lease`]: what the aggregator publishes for the
 //!   other services.
 //! * [`change`]: what it publishes for everybody.
 //! * [`notice`]: what operators tell the viewers.
@@ -28,6 +28,7 @@ pub mod clusters;
 pub mod config;
 pub mod feed;
 mod json;
+pub mod lease;
 pub mod name;
 pub mod notice;
 pub mod pulse;
@@ -42,6 +43,7 @@ pub use body::{Details, ReportBody};
 pub use change::{Change, Rejection};
 pub use clusters::{ClusterInfo, ClusterList};
 pub use config::{Bot, ConfigError, Timeouts};
+pub use lease::Lease;
 pub use name::ClusterName;
 pub use notice::{Notice, Severity};
 pub use pulse::{Pulse, PulseBlock, PulseCluster};

@@ -13,7 +13,7 @@ pub const STATES_FILTER: &str = "glance.*.*.state";
 pub const HEALTHS_FILTER: &str = "glance.*.*.health";
 /// All transitions.
 pub const CHANGES_FILTER: &str = "glance.*.*.changed";
-/// Everything in the table's bucket, republished.
+/// Everything in the table's bucket and the lease, republished.
 pub const TABLE_FILTER: &str = "glance.table.>";
 /// The prefix under which the table's bucket is republished.
 pub const TABLE_PREFIX: &str = "glance.table";
@@ -35,6 +35,8 @@ pub enum Subject {
     Pulse,
     /// `glance.table.clusters`: the ordered names and totals.
     Clusters,
+    /// `glance.table.lease`: which aggregator leads.
+    Lease,
     /// `glance.table.<cluster>.<block>`: a block of the table.
     Block(ClusterName, u32),
 }
@@ -69,6 +71,7 @@ impl Subject {
             (Some("rejected"), None, ..) => Ok(Self::Rejected),
             (Some("pulse"), None, ..) => Ok(Self::Pulse),
             (Some("table"), Some("clusters"), None, _) => Ok(Self::Clusters),
+            (Some("table"), Some("lease"), None, _) => Ok(Self::Lease),
             (Some(cluster), Some(shard), Some(verb), None) => match verb {
                 "state" => Ok(Self::State(cluster.parse()?, ShardId::parse(shard)?)),
                 "health" => Ok(Self::Health(cluster.parse()?, ShardId::parse(shard)?)),
@@ -98,6 +101,7 @@ impl fmt::Display for Subject {
             Self::Rejected => write!(f, "{ROOT}.rejected"),
             Self::Pulse => write!(f, "{ROOT}.pulse"),
             Self::Clusters => write!(f, "{TABLE_PREFIX}.clusters"),
+            Self::Lease => write!(f, "{TABLE_PREFIX}.lease"),
             Self::Block(cluster, block) => write!(f, "{TABLE_PREFIX}.{cluster}.{block}"),
         }
     }
@@ -124,6 +128,7 @@ mod tests {
             ("glance.rejected", Subject::Rejected),
             ("glance.pulse", Subject::Pulse),
             ("glance.table.clusters", Subject::Clusters),
+            ("glance.table.lease", Subject::Lease),
             ("glance.table.main.0", Subject::Block(main, 0)),
             ("glance.table.3.state", Subject::State(table.clone(), three)),
             ("glance.table.table.3", Subject::Block(table, 3)),

@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used)] // It is a test, its helpers too.
 
 use glance_protocol::{
-    BlockSet, Cause, Change, ClusterInfo, ClusterList, ClusterName, Details, Notice, Pulse,
+    BlockSet, Cause, Change, ClusterInfo, ClusterList, ClusterName, Details, Lease, Notice, Pulse,
     PulseBlock, PulseCluster, Rejection, ReportBody, Severity, ShardId, ShardRow, State, Subject,
     TableBlock, config, seconds,
 };
@@ -133,6 +133,7 @@ impl SubjectEntry {
             "changed" => Subject::Changed(shard().0, shard().1),
             "block" => Subject::Block(cluster.unwrap(), self.block.unwrap()),
             "clusters" => Subject::Clusters,
+            "lease" => Subject::Lease,
             "rejected" => Subject::Rejected,
             "pulse" => Subject::Pulse,
             other => unreachable!("no such kind: {other}"),
@@ -230,18 +231,41 @@ fn clusters() {
         name: name(text),
         total,
         timeout_s,
+        auto: false,
+    };
+    let auto = |text, total| ClusterInfo {
+        auto: true,
+        ..info(text, total, 30.0)
     };
     let list = ClusterList {
         epoch: 7,
+        stream: "2026-11-22T12:00:00.123456789Z".to_owned(),
+        sequence: 1234,
         clusters: vec![
             info("main", 1056, 30.0),
             info("demo", 1, 120.0),
             info("patron_1", 6, 2.5),
+            auto("grows", 432),
+            auto("new", 0),
         ],
     };
     let golden = golden!("clusters");
     assert_eq!(text(list.to_bytes()), golden);
     assert_eq!(ClusterList::from_bytes(golden.as_bytes()).unwrap(), list);
+}
+
+#[test]
+fn lease() {
+    let lease = Lease {
+        epoch: 7,
+        holder: Some("host-1/42".to_owned()),
+    };
+    let golden = golden!("lease");
+    assert_eq!(text(lease.to_bytes()), golden);
+    assert_eq!(Lease::from_bytes(golden.as_bytes()).unwrap(), lease);
+    // One that was given up.
+    let free = Lease::from_bytes(br#"{"v":1,"epoch":7}"#).unwrap();
+    assert_eq!((free.epoch, free.holder), (7, None));
 }
 
 /// Many places are a bitmap, few are a list, none are left out.
@@ -351,7 +375,7 @@ fn bots() {
     #[derive(Deserialize)]
     struct Entry {
         value: String,
-        bots: Option<Vec<(String, u32)>>,
+        bots: Option<Vec<(String, Option<u32>)>>,
         error_entry: Option<String>,
     }
     let list: Vec<Entry> = serde_json::from_str(golden!("bots")).unwrap();

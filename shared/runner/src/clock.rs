@@ -2,12 +2,15 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::fault;
+
 /// Now, in Unix milliseconds.
 #[must_use]
 pub fn unix_ms() -> i64 {
-    SystemTime::now()
+    let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .ok()
         .and_then(|elapsed| i64::try_from(elapsed.as_millis()).ok())
-        .unwrap_or(0)
+        .unwrap_or(0);
+    now.saturating_add(fault::clock_offset_ms())
 }

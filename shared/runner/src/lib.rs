@@ -12,6 +12,7 @@
 //! * [`http`]: the listener, with a limit on everything.
 //! * [`early`]: answers while the broker is waited for.
 //! * [`health`]: `/healthz` and `/readyz`.
+//! * [`fault`]: faults that only tests make.
 //! * `logging`, `context`, `start`: the rest.
 
 pub mod broker;
@@ -19,6 +20,7 @@ pub mod clock;
 mod context;
 pub mod early;
 pub mod environment;
+pub mod fault;
 pub mod health;
 pub mod http;
 mod logging;

@@ -53,6 +53,8 @@ impl Owner {
     fn cluster_list(&self) -> ClusterList {
         ClusterList {
             epoch: self.epoch,
+            stream: self.store.states_id.clone(),
+            sequence: self.applied,
             clusters: self.table.clusters().cloned().collect(),
         }
     }

@@ -23,16 +23,18 @@ pub(super) struct Cluster {
 
 impl Cluster {
     pub(super) fn new(bot: &Bot, timeout: Duration) -> Self {
-        let blocks = block_count(bot.total) as usize;
+        let total = bot.total.unwrap_or(0);
+        let blocks = block_count(total) as usize;
         Self {
             info: ClusterInfo {
                 name: bot.name.clone(),
-                total: bot.total,
+                total,
                 timeout_s: timeout.as_secs_f64(),
+                auto: bot.total.is_none(),
             },
             timeout,
-            rows: vec![ShardRow::default(); bot.total as usize],
-            deadlines: Deadlines::new(bot.total),
+            rows: vec![ShardRow::default(); total as usize],
+            deadlines: Deadlines::new(total),
             grace: Grace::new(timeout),
             marks: vec![Marks::default(); blocks],
             heard: vec![BlockSet::default(); blocks],

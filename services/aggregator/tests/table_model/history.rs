@@ -87,10 +87,10 @@ impl History {
             .enumerate()
             .map(|(index, name)| Bot {
                 name: name.parse().unwrap(),
-                total: match large && index == 0 {
+                total: Some(match large && index == 0 {
                     true => 1022 + random.below(6),
                     false => 1 + random.below(5),
-                },
+                }),
             })
             .collect();
         let timeouts = random.pick(&["30", "30;demo:120", "2;demo:7.5;patron_1:30", "60;main:1"]);
@@ -131,7 +131,7 @@ fn act(random: &mut Random, bots: &[Bot], flaps: u32) -> Act {
         true => bots.len(),
         false => random.below(u32::try_from(bots.len()).unwrap_or(1)) as usize,
     };
-    let total = bots.get(cluster).map_or(3, |bot| bot.total);
+    let total = bots.get(cluster).map_or(3, |bot| bot.total.unwrap_or(0));
     let shard = match random.chance(3) {
         true => random.pick(&[total, total + 1, 4_711, 262_143]),
         // The last few shards: in a large cluster these are the ones around the border of a block.

@@ -62,7 +62,7 @@ impl Model {
     pub(crate) fn new(bots: &[Bot], timeouts: &Timeouts) -> Self {
         let cluster = |bot: &Bot| Cluster {
             timeout: timeouts.of(&bot.name),
-            shards: vec![Shard::default(); bot.total as usize],
+            shards: vec![Shard::default(); bot.total.unwrap_or(0) as usize],
         };
         Self {
             clusters: bots.iter().map(cluster).collect(),

@@ -73,10 +73,12 @@ pub(crate) async fn put_clusters(server: &NatsServer, epoch: u64, clusters: &[(&
         name: name.parse().unwrap(),
         total: *total,
         timeout_s: 30.0,
+        auto: false,
     };
     let list = ClusterList {
         epoch,
         clusters: clusters.iter().map(info).collect(),
+        ..ClusterList::default()
     };
     put_table(server, bucket::CLUSTERS_KEY, list.to_bytes()).await;
 }

@@ -46,7 +46,9 @@ pub(crate) async fn make_table(server: &NatsServer, name: &str, total: u32) {
             name: name.parse().expect("a valid name"),
             total,
             timeout_s: 30.0,
+            auto: false,
         }],
+        ..ClusterList::default()
     };
     table
         .put(bucket::CLUSTERS_KEY, list.to_bytes().into())

@@ -115,10 +115,12 @@ impl Aggregator {
             name: name.clone(),
             total: *total,
             timeout_s: 30.0,
+            auto: false,
         });
         let list = ClusterList {
             epoch: self.epoch,
             clusters: infos.collect(),
+            ..ClusterList::default()
         };
         let value = list.to_bytes().into();
         self.store.put(bucket::CLUSTERS_KEY, value).await.unwrap();

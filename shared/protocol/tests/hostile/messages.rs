@@ -131,8 +131,8 @@ prop_compose! {
             .prop_map(Vec::from_iter)
             .prop_shuffle(),
     ) -> ClusterList {
-        let info = |(name, (total, timeout_s))| ClusterInfo { name, total, timeout_s };
-        ClusterList { epoch, clusters: clusters.into_iter().map(info).collect() }
+        let info = |(name, (total, timeout_s))| ClusterInfo { name, total, timeout_s, auto: false };
+        ClusterList { epoch, clusters: clusters.into_iter().map(info).collect(), ..ClusterList::default() }
     }
 }
 
