@@ -1,9 +1,11 @@
-//! What the tests of Glance share: a real nats-server per test, the built programs as processes, and waiting for a
-//! condition with a bound.
+//! What the tests of Glance share: a real nats-server per test, the built programs as processes, a network that can be
+//! broken, and waiting for a condition with a bound.
 //!
 //! # Layout
 //!
 //! - [`NatsServer`]: a nats-server on a free port with its store in a temporary directory.
+//! - [`NatsCluster`]: several of them, which keep each other's streams.
+//! - [`Proxy`] and its [`Flow`]: a TCP proxy that stalls, refuses and cuts connections.
 //! - [`ServerVersion`] and [`nats_server_program`]: which nats-server the tests use.
 //! - [`Process`] and [`binary`]: a program of this workspace, its output lines, signals to it and its end.
 //! - [`eventually`] and [`free_port`].
@@ -19,16 +21,20 @@
 )]
 
 mod child;
+mod nats_cluster;
 mod nats_server;
 mod ports;
 mod process;
+mod proxy;
 mod server_program;
 mod waiting;
 mod workspace;
 
+pub use nats_cluster::NatsCluster;
 pub use nats_server::NatsServer;
 pub use ports::free_port;
 pub use process::{Process, ProcessBuilder};
+pub use proxy::{Flow, Proxy};
 pub use rustix::process::Signal;
 pub use server_program::{ServerVersion, nats_server_program};
 pub use waiting::eventually;

@@ -21,7 +21,7 @@ const CONFIGURATION: &str = include_str!("../../../nats.conf");
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// How many ports are tried when another process takes the chosen one first.
-const PORTS_TRIED_MAX: usize = 5;
+pub(crate) const PORTS_TRIED_MAX: usize = 5;
 
 /// A real nats-server with JetStream, on a free port of 127.0.0.1, with its store in a temporary directory. It runs
 /// with the `nats.conf` of this workspace. Dropping it kills the server and deletes the store.
@@ -29,6 +29,8 @@ const PORTS_TRIED_MAX: usize = 5;
 pub struct NatsServer {
     port: u16,
     folder: TempDir,
+    /// What the configuration has beside `nats.conf`, at every start.
+    extra: String,
     /// Nothing while the server is stopped.
     child: Option<OwnedChild>,
 }
@@ -49,19 +51,9 @@ impl NatsServer {
     ///
     /// As `start` does.
     pub async fn start_with(extra: &str) -> Self {
-        let folder = TempDir::with_prefix("glance-nats-").expect("a temporary directory");
-        fs::write(
-            folder.path().join("nats.conf"),
-            format!("{CONFIGURATION}\n{extra}\n"),
-        )
-        .expect("the configuration can be written");
-        let mut server = Self {
-            port: free_port(),
-            folder,
-            child: None,
-        };
+        let mut server = Self::prepare(extra);
         for _ in 1..PORTS_TRIED_MAX {
-            match server.try_start().await {
+            match server.try_start(true).await {
                 Err(log) if log.contains("address already in use") => server.port = free_port(),
                 started => {
                     return started
@@ -71,6 +63,18 @@ impl NatsServer {
             }
         }
         server.restart().await;
+        server
+    }
+
+    /// A server that is not started yet.
+    pub(crate) fn prepare(extra: &str) -> Self {
+        let server = Self {
+            port: free_port(),
+            folder: TempDir::with_prefix("glance-nats-").expect("a temporary directory"),
+            extra: extra.to_owned(),
+            child: None,
+        };
+        server.configure("");
         server
     }
 
@@ -126,8 +130,33 @@ impl NatsServer {
     ///
     /// When it does not start.
     pub async fn restart(&mut self) {
+        self.restart_with("").await;
+    }
+
+    /// Like [`restart`](Self::restart), with `more` lines at the end of the configuration, until the next restart.
+    ///
+    /// # Panics
+    ///
+    /// As `restart` does; also when `more` turns JetStream off, which
+    /// [`restart_without_jetstream`](Self::restart_without_jetstream) is for.
+    pub async fn restart_with(&mut self, more: &str) {
         self.kill();
-        self.try_start().await.unwrap_or_else(|log| panic!("{log}"));
+        self.configure(more);
+        let started = self.try_start(true).await;
+        started.unwrap_or_else(|log| panic!("{log}"));
+    }
+
+    /// Like [`restart`](Self::restart), but JetStream is off until the next restart. The store stays.
+    ///
+    /// # Panics
+    ///
+    /// As `restart` does.
+    pub async fn restart_without_jetstream(&mut self) {
+        self.kill();
+        // Of a setting that stands twice, the last one counts.
+        self.configure("jetstream: false");
+        let started = self.try_start(false).await;
+        started.unwrap_or_else(|log| panic!("{log}"));
     }
 
     /// Loses everything that was stored. The server has to be stopped or killed before.
@@ -163,8 +192,23 @@ impl NatsServer {
         self.folder.path().join("log")
     }
 
+    /// Writes the configuration of the next start.
+    fn configure(&self, more: &str) {
+        fs::write(
+            self.folder.path().join("nats.conf"),
+            format!("{CONFIGURATION}\n{}\n{more}\n", self.extra),
+        )
+        .expect("the configuration can be written");
+    }
+
     /// Starts the server and waits until it takes clients; otherwise says why it did not start.
-    async fn try_start(&mut self) -> Result<(), String> {
+    async fn try_start(&mut self, jetstream: bool) -> Result<(), String> {
+        self.spawn()?;
+        self.ready(jetstream).await
+    }
+
+    /// Starts the server, and waits for nothing.
+    pub(crate) fn spawn(&mut self) -> Result<(), String> {
         let log = File::create(self.log_path()).expect("the log can be created");
         let mut command = command(nats_server_program());
         command
@@ -175,35 +219,47 @@ impl NatsServer {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
-        let mut child = OwnedChild::spawn(command).map_err(|error| error.to_string())?;
-        let start = Instant::now();
-        while !self.takes_clients().await {
-            if let Some(status) = child.exited() {
-                return Err(format!("nats-server ended ({status}): {}", self.log()));
-            }
-            if start.elapsed() > LIMIT {
-                return Err(format!("nats-server did not start: {}", self.log()));
-            }
-            tokio::time::sleep(POLL_INTERVAL).await;
-        }
+        let child = OwnedChild::spawn(command).map_err(|error| error.to_string())?;
         self.child = Some(child);
         Ok(())
     }
 
-    /// Whether the server greets, and with JetStream. A foreign server on the port is found out by `exited`, as ours
-    /// then ends; so the greeting must be that of our process, which the log knows by "Server is ready".
-    async fn takes_clients(&self) -> bool {
-        self.log().contains("Server is ready") && self.greets_with_jetstream().await
+    /// Waits until a spawned server takes clients, with JetStream or without. One that does not is killed, and the
+    /// error says why.
+    pub(crate) async fn ready(&mut self, jetstream: bool) -> Result<(), String> {
+        let start = Instant::now();
+        while !self.takes_clients(jetstream).await {
+            let ended = self.child.as_mut().and_then(OwnedChild::exited);
+            if ended.is_none() && start.elapsed() <= LIMIT {
+                tokio::time::sleep(POLL_INTERVAL).await;
+                continue;
+            }
+            self.child = None;
+            let how = ended.map_or("did not start".to_owned(), |it| format!("ended ({it})"));
+            return Err(format!("nats-server {how}: {}", self.log()));
+        }
+        Ok(())
     }
 
-    async fn greets_with_jetstream(&self) -> bool {
+    /// Whether the server greets, and with JetStream if it is to have it. A foreign server on the port is found out by
+    /// `exited`, as ours then ends; so the greeting must be that of our process, which the log knows by "Server is
+    /// ready".
+    async fn takes_clients(&self, jetstream: bool) -> bool {
+        self.log().contains("Server is ready")
+            && self
+                .greeting()
+                .await
+                .is_some_and(|line| line.contains(r#""jetstream":true"#) == jetstream)
+    }
+
+    /// The first line that the server sends to a client, `INFO {...}`.
+    async fn greeting(&self) -> Option<String> {
         let greeting = async {
             let stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
             let mut line = String::new();
             BufReader::new(stream).read_line(&mut line).await.ok()?;
-            Some(line)
+            line.starts_with("INFO ").then_some(line)
         };
-        let line = tokio::time::timeout(LIMIT, greeting).await.ok().flatten();
-        line.is_some_and(|line| line.starts_with("INFO ") && line.contains(r#""jetstream":true"#))
+        tokio::time::timeout(LIMIT, greeting).await.ok().flatten()
     }
 }

@@ -23,6 +23,9 @@ const LINES_MAX: usize = 20_000;
 /// How long the output of a program that has ended may take to arrive.
 const PIPES_WAIT_MAX: Duration = Duration::from_secs(1);
 
+/// How long a killed program may take to end.
+const KILL_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// A longer line is cut into several.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -35,12 +38,15 @@ pub struct Process {
     name: String,
     child: OwnedChild,
     output: Arc<Mutex<Output>>,
+    /// How many lines had been printed before the last start.
+    lines_before: usize,
+    builder: ProcessBuilder,
     /// The working directory, deleted at the end.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// What a process will be started with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ProcessBuilder {
     program: PathBuf,
     arguments: Vec<OsString>,
@@ -81,6 +87,29 @@ impl Process {
         self.child.signal(signal);
     }
 
+    /// Makes the program stand still (SIGSTOP), as on a stalled machine, until [`resume`](Self::resume).
+    pub fn pause(&mut self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets a paused program go on (SIGCONT).
+    pub fn resume(&mut self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Starts the program again with the same arguments and environment, in the same working directory. One that
+    /// still runs is killed first (SIGKILL). What it printed before stays in the [`output`](Self::output).
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    pub async fn restart(&mut self) {
+        self.signal(Signal::KILL);
+        self.wait_exit(KILL_WAIT_MAX).await;
+        self.lines_before = self.lines_printed();
+        self.child = self.builder.spawn(self.folder.path(), &self.output);
+    }
+
     /// How the program ended, if it has.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         self.child.exited()
@@ -112,13 +141,14 @@ impl Process {
         let _ = tokio::time::timeout(PIPES_WAIT_MAX, read).await;
     }
 
-    /// Waits until a line with `text` in it has been printed, from the start on, and returns that line.
+    /// Waits until a line with `text` in it has been printed since the last start, and returns that line.
     ///
     /// # Panics
     ///
     /// When there is none after `timeout`, or the program ended without it; the message holds its output.
     pub async fn wait_for_line(&mut self, text: &str, timeout: Duration) -> String {
-        self.wait_for_line_after(0, text, timeout).await
+        self.wait_for_line_after(self.lines_before, text, timeout)
+            .await
     }
 
     /// Like [`wait_for_line`](Self::wait_for_line), but skips the first `lines` lines: what
@@ -153,7 +183,7 @@ impl Process {
         }
     }
 
-    /// How many lines have been printed so far.
+    /// How many lines have been printed so far, by all starts.
     #[must_use]
     pub fn lines_printed(&self) -> usize {
         self.lock().printed()
@@ -214,35 +244,42 @@ impl ProcessBuilder {
         if let Some(text) = &self.dot_env {
             std::fs::write(folder.path().join(".env"), text).expect(".env can be written");
         }
+        let output = Arc::new(Mutex::new(Output::default()));
+        Process {
+            name: name_of(&self.program),
+            child: self.spawn(folder.path(), &output),
+            output,
+            lines_before: 0,
+            builder: self,
+            folder,
+        }
+    }
+
+    /// Runs the program in `folder`, and adds what it prints to `output`.
+    fn spawn(&self, folder: &Path, output: &Arc<Mutex<Output>>) -> OwnedChild {
         let mut command = command(&self.program);
         command
             .args(&self.arguments)
             .env_clear()
             .env("PATH", env::var_os("PATH").unwrap_or_default())
-            .env("HOME", folder.path())
-            .envs(self.environment)
-            .current_dir(folder.path())
+            .env("HOME", folder)
+            .envs(self.environment.iter().cloned())
+            .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let name = name_of(&self.program);
-        let mut child = OwnedChild::spawn(command)
-            .unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
-        let output = Arc::new(Mutex::new(Output::default()));
+        let mut child = OwnedChild::spawn(command).unwrap_or_else(|error| {
+            panic!("{} cannot be started: {error}", name_of(&self.program))
+        });
         collect(
             child.inner().stdout.take().expect("stdout is piped"),
-            &output,
+            output,
         );
         collect(
             child.inner().stderr.take().expect("stderr is piped"),
-            &output,
-        );
-        Process {
-            name,
-            child,
             output,
-            _folder: folder,
-        }
+        );
+        child
     }
 }
 

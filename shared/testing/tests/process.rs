@@ -35,6 +35,54 @@ async fn a_later_line_of_the_same_kind_can_be_waited_for() {
 }
 
 #[tokio::test]
+async fn a_paused_program_goes_on_where_it_stood() {
+    let mut process =
+        shell("trap 'echo got it' TERM; echo ready; while :; do sleep 0.01; done").start();
+    process.wait_for_line("ready", LIMIT).await;
+    process.pause();
+    process.signal(Signal::TERM);
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
+    assert!(stat.contains(") T "), "{stat}");
+    assert_eq!((process.exited(), process.lines_printed()), (None, 1));
+    process.resume();
+    process.wait_for_line("got it", LIMIT).await;
+}
+
+#[tokio::test]
+async fn a_restart_keeps_arguments_environment_folder_and_output() {
+    let builder = shell("echo run >> runs; echo $NAME $(grep -c run runs); exec sleep 60")
+        .env("NAME", "number");
+    let mut process = builder.clone().start();
+    assert_eq!(process.wait_for_line("number", LIMIT).await, "number 1");
+    let first = process.id();
+
+    process.restart().await;
+    // The line of the first run is not taken for one of the second.
+    assert_eq!(process.wait_for_line("number", LIMIT).await, "number 2");
+    assert_ne!(process.id(), first);
+    assert!(!runs(&first.to_string()));
+    assert_eq!(process.output(), "number 1\nnumber 2");
+
+    process.signal(Signal::KILL);
+    process.wait_exit(LIMIT).await;
+    process.restart().await;
+    assert_eq!(process.wait_for_line("number", LIMIT).await, "number 3");
+
+    // A copy of the builder starts a process of its own.
+    let mut other = builder.start();
+    assert_eq!(other.wait_for_line("number", LIMIT).await, "number 1");
+}
+
+#[tokio::test]
+async fn a_paused_program_can_be_restarted() {
+    let mut process = shell("echo ready; exec sleep 60").start();
+    process.wait_for_line("ready", LIMIT).await;
+    process.pause();
+    process.restart().await;
+    process.wait_for_line("ready", LIMIT).await;
+}
+
+#[tokio::test]
 async fn the_environment_is_clean() {
     let mut process = shell("cat .env; echo \"$PWD\"; env; echo done")
         .env("GLANCE_BOTS", "main:4")
