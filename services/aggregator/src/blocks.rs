@@ -5,23 +5,29 @@
 //! most. A write is a compare-and-set on the key's revision, one under way for
 //! each key, so that a late write of an earlier process cannot become the last.
 
+mod write;
+
 use std::time::Duration;
 
-use async_nats::jetstream::kv::{self, UpdateErrorKind};
+use async_nats::jetstream::kv;
 use bytes::Bytes;
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use glance_protocol::{ClusterList, TableBlock};
-use tokio::time::timeout;
 use tracing::warn;
 
-use crate::{recovery, table::Marks};
+pub(crate) use self::write::Outcome;
+use self::write::write;
+use crate::table::Marks;
 
 const CHANGED_INTERVAL: Duration = Duration::from_millis(100);
 const TOUCHED_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a block waits for the acknowledgement of the transitions in it.
 const CHANGES_WAIT_MAX: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(250);
-const WRITE_TIMEOUT: Duration = Duration::from_secs(3);
+
+const ALL: Marks = Marks {
+    changed: true,
+    touched: true,
+};
 
 /// What a key holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +36,8 @@ pub(crate) enum Content {
     Clusters,
     /// A block of a cluster, by its place in the table.
     Block(usize, u32),
+    /// A block that there is no more: its key is deleted.
+    Gone,
 }
 
 /// A key of the table's bucket.
@@ -38,6 +46,8 @@ pub(crate) struct Slot {
     pub(crate) content: Content,
     key: String,
     pub(crate) revision: u64,
+    /// What was taken over is true up to this sequence.
+    pub(crate) sequence: u64,
     writing: bool,
     /// When the first change came that is not written yet.
     changed_at: Option<Duration>,
@@ -54,6 +64,7 @@ impl Slot {
             content,
             key,
             revision,
+            sequence: 0,
             writing: false,
             changed_at: None,
             touched: false,
@@ -94,21 +105,6 @@ impl Slot {
     }
 }
 
-/// How a write ended.
-pub(crate) enum Outcome {
-    /// The key has this revision now.
-    Written(u64),
-    /// Somebody else wrote the key: its revision, and the epoch of its value.
-    Overtaken {
-        /// The revision of the key.
-        revision: u64,
-        /// The epoch of its value.
-        epoch: u64,
-    },
-    /// It is not known whether it was written.
-    Failed(String),
-}
-
 /// All keys, and the writes under way.
 pub(crate) struct Blocks {
     pub(crate) slots: Vec<Slot>,
@@ -119,9 +115,7 @@ pub(crate) struct Blocks {
 
 /// Another aggregator, with a higher epoch, writes the table.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "another aggregator with epoch {0} writes the table now; only one may run on a broker, so this one ends"
-)]
+#[error("another aggregator has written the table with epoch {0}")]
 pub(crate) struct Overtaken(pub(crate) u64);
 
 impl Blocks {
@@ -135,38 +129,71 @@ impl Blocks {
 
     /// Everything is written again, for instance because the broker may have lost it.
     pub(crate) fn mark_all(&mut self, now: Duration) {
-        let all = Marks {
-            changed: true,
-            touched: true,
-        };
         for slot in &mut self.slots {
-            slot.mark(all, now, 0);
+            slot.mark(ALL, now, 0);
         }
     }
 
     /// The slots to write now.
     pub(crate) fn due(&self, now: Duration, changes_acked: u64) -> Vec<usize> {
-        let is_due = |slot: &Slot| slot.due(changes_acked).is_some_and(|due| due <= now);
-        let slots = self.slots.iter().enumerate();
-        slots
-            .filter(|(_, slot)| is_due(slot))
+        let due = self.all_due(changes_acked);
+        due.filter(|(_, due)| *due <= now)
             .map(|(index, _)| index)
             .collect()
     }
 
     /// When the next slot is to be written.
     pub(crate) fn next_due(&self, changes_acked: u64) -> Option<Duration> {
-        self.slots
-            .iter()
-            .filter_map(|slot| slot.due(changes_acked))
-            .min()
+        self.all_due(changes_acked).map(|(_, due)| due).min()
     }
 
-    /// Begins to write a slot.
+    fn all_due(&self, changes_acked: u64) -> impl Iterator<Item = (usize, Duration)> {
+        let mut lists = self
+            .slots
+            .iter()
+            .filter(|it| it.content == Content::Clusters);
+        let list_is_new = !lists.any(|slot| slot.writing || slot.is_dirty());
+        let slots = self.slots.iter().enumerate();
+        slots
+            // Nobody may miss a block that the list still names.
+            .filter(move |(_, slot)| list_is_new || slot.content != Content::Gone)
+            .filter_map(move |(index, slot)| Some((index, slot.due(changes_acked)?)))
+    }
+
+    /// Says what a key holds from now on.
+    pub(crate) fn set(&mut self, content: Content, key: String, now: Duration) {
+        let place = self.slots.iter().position(|slot| slot.key == key);
+        let index = place.unwrap_or_else(|| {
+            self.slots.push(Slot::new(Content::Gone, key, 0));
+            self.slots.len() - 1
+        });
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.content = content;
+            slot.mark(ALL, now, 0);
+        }
+    }
+
+    /// The list of clusters is written again.
+    pub(crate) fn touch_list(&mut self, now: Duration) {
+        for slot in &mut self.slots {
+            if slot.content == Content::Clusters {
+                slot.mark(ALL, now, 0);
+            }
+        }
+    }
+
+    /// The sequences were those of another stream.
+    pub(crate) fn forget_sequences(&mut self) {
+        for slot in &mut self.slots {
+            slot.sequence = 0;
+        }
+    }
+
+    /// Begins to write a slot, or to delete its key.
     pub(crate) fn write(
         &mut self,
         index: usize,
-        value: Vec<u8>,
+        value: Option<Vec<u8>>,
         bucket: &kv::Store,
         now: Duration,
     ) {
@@ -180,7 +207,7 @@ impl Blocks {
         let write = write(
             bucket.clone(),
             slot.key.clone(),
-            value.into(),
+            value.map(Bytes::from),
             slot.revision,
         );
         self.writes
@@ -242,40 +269,6 @@ impl Blocks {
     pub(crate) fn is_settled(&self) -> bool {
         self.writes.is_empty() && !self.slots.iter().any(Slot::is_dirty)
     }
-}
-
-async fn write(bucket: kv::Store, key: String, value: Bytes, revision: u64) -> Outcome {
-    match timeout(WRITE_TIMEOUT, bucket.update(&key, value, revision)).await {
-        Ok(Ok(revision)) => Outcome::Written(revision),
-        Ok(Err(cause)) if cause.kind() == UpdateErrorKind::WrongLastRevision => {
-            look(&bucket, &key).await
-        }
-        Ok(Err(cause)) => Outcome::Failed(cause.to_string()),
-        Err(_) => Outcome::Failed("no acknowledgement in time".into()),
-    }
-}
-
-/// Who wrote the key?
-async fn look(bucket: &kv::Store, key: &str) -> Outcome {
-    match timeout(WRITE_TIMEOUT, recovery::read(bucket, key)).await {
-        Ok(Ok(Some((value, revision)))) => Outcome::Overtaken {
-            revision,
-            epoch: epoch_of(&value),
-        },
-        Ok(Ok(None)) => Outcome::Overtaken {
-            revision: 0,
-            epoch: 0,
-        },
-        Ok(Err(cause)) => Outcome::Failed(format!("{cause:#}")),
-        Err(_) => Outcome::Failed("no answer in time".into()),
-    }
-}
-
-/// 0 when the value is not ours to read; every epoch is greater.
-fn epoch_of(value: &[u8]) -> u64 {
-    let block = TableBlock::from_bytes(value).map(|block| block.epoch);
-    let list = || ClusterList::from_bytes(value).map(|list| list.epoch);
-    block.or_else(|_| list()).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -12,9 +12,12 @@ use futures::{StreamExt as _, stream::FuturesUnordered};
 use glance_runner::Broker;
 use tokio::{
     sync::{Notify, mpsc, watch},
+    task::JoinHandle,
     time::{Instant, timeout},
 };
 use tracing::{error, warn};
+
+use crate::lead::Tenure;
 
 /// How many transitions may wait for the broker: all shards of a very large bot, twice.
 const WAITING_MAX: usize = 524_288;
@@ -38,19 +41,40 @@ pub(crate) struct Changes {
     acked: watch::Receiver<u64>,
     queued: u64,
     full: bool,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Changes {
+    /// Who leads no more tells nothing more.
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 impl Changes {
-    /// `reopen` is asked when the stream cannot be written for long.
-    pub(crate) fn spawn(broker: Broker, reopen: Arc<Notify>) -> Self {
+    /// They are published only during the tenure of `epoch`. `reopen` is asked
+    /// when the stream cannot be written for long.
+    pub(crate) fn spawn(
+        broker: Broker,
+        epoch: u64,
+        tenure: watch::Receiver<Option<Tenure>>,
+        reopen: Arc<Notify>,
+    ) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         let (acked_sender, acked) = watch::channel(0);
-        tokio::spawn(publish_all(broker, receiver, acked_sender, reopen));
+        let publisher = Publisher {
+            broker,
+            epoch,
+            tenure,
+            acked: acked_sender,
+            reopen,
+        };
         Self {
             sender,
             acked,
             queued: 0,
             full: false,
+            task: tokio::spawn(publisher.publish_all(receiver)),
         }
     }
 
@@ -84,7 +108,7 @@ impl Changes {
     }
 
     /// Waits for the acknowledgement of all, until `end`.
-    pub(crate) async fn flush(mut self, end: Instant) {
+    pub(crate) async fn flush(&mut self, end: Instant) {
         let queued = self.queued;
         let all = self.acked.wait_for(|acked| *acked >= queued);
         if tokio::time::timeout_at(end, all).await.is_err() {
@@ -93,29 +117,40 @@ impl Changes {
     }
 }
 
-/// Publishes in rounds: all of one are acknowledged before the next begins, and
-/// a round has at most one transition of a shard. So their order is kept, also
-/// when some have to be published again.
-async fn publish_all(
+struct Publisher {
     broker: Broker,
-    mut receiver: mpsc::Receiver<Outgoing>,
+    epoch: u64,
+    tenure: watch::Receiver<Option<Tenure>>,
     acked: watch::Sender<u64>,
     reopen: Arc<Notify>,
-) {
-    let mut waiting = VecDeque::with_capacity(IN_FLIGHT_MAX);
-    let mut received = Vec::with_capacity(IN_FLIGHT_MAX);
-    loop {
-        if waiting.is_empty() && receiver.recv_many(&mut received, IN_FLIGHT_MAX).await == 0 {
-            return;
+}
+
+impl Publisher {
+    /// Publishes in rounds: all of one are acknowledged before the next begins, and
+    /// a round has at most one transition of a shard. So their order is kept, also
+    /// when some have to be published again.
+    async fn publish_all(mut self, mut receiver: mpsc::Receiver<Outgoing>) {
+        let mut waiting = VecDeque::with_capacity(IN_FLIGHT_MAX);
+        let mut received = Vec::with_capacity(IN_FLIGHT_MAX);
+        loop {
+            if waiting.is_empty() && receiver.recv_many(&mut received, IN_FLIGHT_MAX).await == 0 {
+                return;
+            }
+            waiting.extend(received.drain(..));
+            let round = take_round(&mut waiting);
+            let count = round.len() as u64;
+            self.publish_at_last(round).await;
+            self.acked.send_modify(|acked| *acked += count);
         }
-        waiting.extend(received.drain(..));
-        let mut round = take_round(&mut waiting);
-        let count = round.len() as u64;
+    }
+
+    async fn publish_at_last(&mut self, mut round: Vec<Outgoing>) {
         let mut failing_since = None;
-        while !round.is_empty() {
-            round = publish_round(&broker, round).await;
-            if round.is_empty() || receiver.is_closed() {
-                break;
+        loop {
+            self.wait_for_tenure().await;
+            round = publish_round(&self.broker, round).await;
+            if round.is_empty() {
+                return;
             }
             let since = *failing_since.get_or_insert_with(|| {
                 warn!("{} transitions wait for the broker", round.len());
@@ -124,10 +159,21 @@ async fn publish_all(
             tokio::time::sleep(RETRY).await;
             if since.elapsed() > FAILING_MAX {
                 failing_since = Some(Instant::now());
-                reopen.notify_one();
+                self.reopen.notify_one();
             }
         }
-        acked.send_modify(|acked| *acked += count);
+    }
+
+    /// While the lease has run out, it is not known whether another leads. When
+    /// another does, this task is aborted.
+    async fn wait_for_tenure(&mut self) {
+        let epoch = self.epoch;
+        let is_ours = |tenure: &Option<Tenure>| {
+            tenure.is_some_and(|tenure| tenure.epoch == epoch && tenure.is_valid())
+        };
+        if self.tenure.wait_for(is_ours).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

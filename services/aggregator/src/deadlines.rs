@@ -25,19 +25,29 @@ struct Node {
     heard: Option<Duration>,
 }
 
+impl Node {
+    const UNARMED: Self = Self {
+        before: NONE,
+        after: NONE,
+        heard: None,
+    };
+}
+
 impl Deadlines {
     /// Nobody is armed.
     pub(crate) fn new(total: u32) -> Self {
-        let node = Node {
-            before: NONE,
-            after: NONE,
-            heard: None,
-        };
         Self {
-            nodes: vec![node; total as usize],
+            nodes: vec![Node::UNARMED; total as usize],
             head: NONE,
             tail: NONE,
         }
+    }
+
+    /// There are `total` shards from now on. Those that go are not waited for, those that come neither.
+    pub(crate) fn resize(&mut self, total: u32) {
+        let gone = (total..).take(self.nodes.len().saturating_sub(total as usize));
+        gone.for_each(|shard| self.disarm(shard));
+        self.nodes.resize(total as usize, Node::UNARMED);
     }
 
     /// The shard gave a sign of life at `now`, which never goes back.
@@ -94,17 +104,27 @@ mod tests {
     proptest! {
         /// Against a plain list that is searched.
         #[test]
-        fn behaves_as_a_list(steps in proptest::collection::vec((0_u32..8, any::<bool>()), 0..200)) {
+        fn behaves_as_a_list(
+            steps in proptest::collection::vec((0_u32..8, 0_u32..8, 0..20), 0..200),
+        ) {
             let mut deadlines = Deadlines::new(8);
             let mut list: Vec<(u32, Duration)> = Vec::new();
-            for (index, (shard, arm)) in steps.into_iter().enumerate() {
+            let mut total = 8;
+            for (index, (shard, other_total, act)) in steps.into_iter().enumerate() {
                 let now = Duration::from_millis(index as u64);
                 list.retain(|(other, _)| *other != shard);
-                if arm {
-                    deadlines.arm(shard, now);
-                    list.push((shard, now));
-                } else {
-                    deadlines.disarm(shard);
+                match act {
+                    0 => {
+                        deadlines.disarm(shard);
+                        deadlines.resize(other_total);
+                        total = other_total;
+                        list.retain(|(other, _)| *other < total);
+                    }
+                    1..10 => deadlines.disarm(shard),
+                    _ => {
+                        deadlines.arm(shard, now);
+                        list.extend((shard < total).then_some((shard, now)));
+                    }
                 }
                 prop_assert_eq!(deadlines.first(), list.first().copied());
             }

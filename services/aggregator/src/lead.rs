@@ -1,63 +1,369 @@
-//! Which aggregator speaks: the epoch.
+//! Which aggregator leads: the lease.
 //!
-//! Everything that an aggregator publishes carries its epoch. Each start takes
-//! a greater one than any that is kept, so that what an earlier process still
-//! had under way is recognised as old.
+//! The key `leader` of a bucket says who leads, and with which epoch. The leader
+//! renews it twice a second by compare-and-set. Whoever sees it stand still for
+//! two seconds takes it over, with a greater epoch. No clock is compared with
+//! another: the leader counts its two seconds from before a renewal is sent, the
+//! others from when they see it. So nobody takes over from one who still believes
+//! to lead. (A process that was paused may be late to notice, which is why all
+//! that it writes is compare-and-set, and all that it says carries its epoch.)
+//!
+//! The key is never deleted and does not expire, so that no epoch is given twice.
+
+use std::{
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    time::Duration,
+};
 
 use anyhow::Context as _;
-use async_nats::jetstream::kv::{Entry, Operation};
-use glance_protocol::bucket;
-use serde_json::{Value, json};
+use async_nats::{
+    Subscriber,
+    jetstream::kv::{self, UpdateErrorKind},
+};
+use futures::StreamExt as _;
+use glance_protocol::{Lease, bucket, lease::epoch_of};
+use glance_runner::Link;
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+use tracing::{debug, info, warn};
 
-use crate::store::Store;
+use crate::store::{self, Entry};
 
-/// How often to try again when another process takes an epoch at the same time.
-const ATTEMPTS_MAX: u32 = 20;
+/// How long a lease lasts.
+const LEASE: Duration = Duration::from_secs(2);
+const RENEW: Duration = Duration::from_millis(500);
+/// How soon something is tried again that failed.
+const RETRY: Duration = Duration::from_millis(100);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Takes an epoch greater than `seen` and than the one that is kept, and keeps it.
-pub(crate) async fn take_epoch(store: &Store, seen: u64) -> anyhow::Result<u64> {
-    for _ in 0..ATTEMPTS_MAX {
-        let entry = store
-            .lease
-            .entry(bucket::LEADER_KEY)
-            .await
-            .context("cannot read the last epoch")?;
-        let revision = entry.as_ref().map_or(0, |entry| entry.revision);
-        let kept = entry.as_ref().map_or(0, epoch_in);
-        let epoch = kept
-            .max(seen)
-            .checked_add(1)
-            .context("a kept epoch is the greatest number there is; remove bucket GLANCE_LEASE")?;
-        let value = json!({ "v": 1, "epoch": epoch }).to_string();
-        let taken = store
-            .lease
-            .update(bucket::LEADER_KEY, value.into(), revision)
-            .await;
-        match taken {
-            Ok(_) => return Ok(epoch),
-            Err(cause) => tracing::debug!("epoch {epoch} was not taken: {cause}"),
+/// The right to lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tenure {
+    /// Greater than that of everybody before.
+    pub(crate) epoch: u64,
+    /// When it ends, unless it is renewed.
+    pub(crate) until: Instant,
+}
+
+impl Tenure {
+    pub(crate) fn is_valid(&self) -> bool {
+        Instant::now() < self.until
+    }
+}
+
+/// What the task that holds the lease has to know of the rest.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Fitness {
+    /// Whether the table is complete, so that it could be shown.
+    pub(crate) fit: bool,
+    /// The greatest epoch that is kept with the table.
+    pub(crate) epoch_seen: u64,
+}
+
+/// A candidate for the lease, or its holder.
+pub(crate) struct Lead {
+    fitness: watch::Sender<Fitness>,
+    tenure: watch::Receiver<Option<Tenure>>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Lead {
+    /// Begins to follow the lease in `bucket`. `hints` says when to look at it. `fresh`: the
+    /// bucket did not exist before, so nobody can be leading.
+    pub(crate) fn spawn(
+        bucket: kv::Store,
+        hints: Subscriber,
+        link: watch::Receiver<Link>,
+        fresh: bool,
+    ) -> Self {
+        let (fitness, fitness_receiver) = watch::channel(Fitness::default());
+        let (tenure_sender, tenure) = watch::channel(None);
+        let (stop, stopped) = oneshot::channel();
+        let candidate = Candidate {
+            bucket,
+            link,
+            fresh,
+            me: name(),
+            fitness: fitness_receiver,
+            tenure: tenure_sender,
+            standing: Standing::Following(None),
+        };
+        Self {
+            fitness,
+            tenure,
+            stop,
+            task: tokio::spawn(candidate.run(hints, stopped)),
         }
     }
-    anyhow::bail!("cannot keep an epoch in bucket {}", bucket::LEASE)
-}
 
-/// The epoch that is kept; 0 when there is none.
-pub(crate) async fn kept_epoch(store: &Store) -> anyhow::Result<u64> {
-    let entry = store.lease.entry(bucket::LEADER_KEY).await?;
-    Ok(entry.as_ref().map_or(0, epoch_in))
-}
+    /// Tells how fit this process is to lead. `change` says whether it changed anything.
+    pub(crate) fn tell(&self, change: impl FnOnce(&mut Fitness) -> bool) {
+        self.fitness.send_if_modified(change);
+    }
 
-fn epoch_in(entry: &Entry) -> u64 {
-    match entry.operation {
-        Operation::Put => epoch_of(&entry.value),
-        Operation::Delete | Operation::Purge => 0,
+    /// The right to lead, while there is one.
+    pub(crate) fn tenure(&self) -> watch::Receiver<Option<Tenure>> {
+        self.tenure.clone()
+    }
+
+    /// Gives the lease up, so that another can take it at once. Bounded in time.
+    pub(crate) async fn release(self) {
+        // Without a receiver, the task has ended already.
+        let _ = self.stop.send(());
+        if timeout(3 * REQUEST_TIMEOUT, self.task).await.is_err() {
+            warn!("the lease was not given up in time; it runs out by itself");
+        }
     }
 }
 
-/// 0 when the value is not ours to read; every epoch is greater.
-fn epoch_of(value: &[u8]) -> u64 {
-    serde_json::from_slice::<Value>(value)
-        .ok()
-        .and_then(|value| value.get("epoch")?.as_u64())
-        .unwrap_or(0)
+/// Unique for each start: two containers may have the same host name and process id.
+fn name() -> String {
+    let host = rustix::system::uname();
+    let random = RandomState::new().build_hasher().finish();
+    let host = host.nodename().to_string_lossy().into_owned();
+    format!("{host}/{}/{random:016x}", std::process::id())
+}
+
+/// A revision of the key, and since when it has stood still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    revision: u64,
+    since: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Another may lead. `None` while the key cannot be watched.
+    Following(Option<Seen>),
+    Leading {
+        revision: u64,
+        epoch: u64,
+    },
+}
+
+struct Candidate {
+    bucket: kv::Store,
+    link: watch::Receiver<Link>,
+    fresh: bool,
+    me: String,
+    fitness: watch::Receiver<Fitness>,
+    tenure: watch::Sender<Option<Tenure>>,
+    standing: Standing,
+}
+
+impl Candidate {
+    async fn run(mut self, mut hints: Subscriber, mut stopped: oneshot::Receiver<()>) {
+        // Kept here, so that a change during a step is not missed.
+        let mut fitness = self.fitness.clone();
+        loop {
+            fitness.borrow_and_update();
+            let pause = match self.step().await {
+                Ok(pause) => pause,
+                Err(cause) => {
+                    debug!("the lease: {cause:#}");
+                    if let Standing::Following(seen) = &mut self.standing {
+                        *seen = None;
+                    }
+                    RETRY
+                }
+            };
+            let again_at = Instant::now() + pause;
+            tokio::select! {
+                () = wait(again_at, &mut hints, &mut fitness, self.follows()) => {}
+                _ = &mut stopped => break,
+            }
+        }
+        if let Err(cause) = self.give_up().await {
+            debug!("the lease was not given up: {cause:#}");
+        }
+    }
+
+    fn follows(&self) -> bool {
+        matches!(self.standing, Standing::Following(_))
+    }
+
+    /// Looks at the key or renews it, and says when to do so again.
+    async fn step(&mut self) -> anyhow::Result<Duration> {
+        match self.standing {
+            Standing::Following(seen) => self.follow(seen).await,
+            Standing::Leading { revision, epoch } => self.renew(revision, epoch).await,
+        }
+    }
+
+    async fn follow(&mut self, seen: Option<Seen>) -> anyhow::Result<Duration> {
+        // Time without a connection says nothing of the leader.
+        anyhow::ensure!(self.link.borrow().connected, "the broker is away");
+        let entry = self.look().await?;
+        let (revision, lease) = match &entry {
+            Some(entry) => (entry.revision, Lease::from_bytes(&entry.value).ok()),
+            None => (0, None),
+        };
+        let epoch = entry.as_ref().map_or(0, |entry| epoch_of(&entry.value));
+        let mine = lease
+            .as_ref()
+            .is_some_and(|it| it.holder.as_ref() == Some(&self.me));
+        if mine {
+            // It was taken by a request whose answer was lost.
+            self.standing = Standing::Leading { revision, epoch };
+            return self.renew(revision, epoch).await;
+        }
+        let seen = seen
+            .filter(|seen| seen.revision == revision)
+            .unwrap_or(Seen {
+                revision,
+                since: Instant::now(),
+            });
+        self.standing = Standing::Following(Some(seen));
+        let given_up = lease.is_some_and(|it| it.holder.is_none());
+        // When the whole store was lost, who led has the best memory of it, and two seconds to be first.
+        let never_held = revision == 0 && self.fresh;
+        let left = LEASE.saturating_sub(seen.since.elapsed());
+        if !(given_up || never_held || left.is_zero()) {
+            return Ok(left.min(RENEW));
+        }
+        if !self.fitness.borrow().fit {
+            return Ok(RENEW);
+        }
+        self.take(revision, epoch).await
+    }
+
+    /// Takes the lease from whoever had it.
+    async fn take(&mut self, revision: u64, epoch: u64) -> anyhow::Result<Duration> {
+        let epoch = self.next_epoch(epoch)?;
+        let sent = Instant::now();
+        let Ok(revision) = self.put(epoch, true, revision).await? else {
+            anyhow::bail!("another aggregator was faster");
+        };
+        self.fresh = false;
+        info!(epoch, "leading");
+        self.hold(revision, epoch, sent);
+        Ok(RENEW)
+    }
+
+    async fn renew(&mut self, revision: u64, epoch: u64) -> anyhow::Result<Duration> {
+        let seen = self.fitness.borrow().epoch_seen;
+        // When the lease was lost, but not the table, that has to be written with a greater epoch.
+        let next = if seen >= epoch {
+            self.next_epoch(epoch)?
+        } else {
+            epoch
+        };
+        let sent = Instant::now();
+        let Ok(revision) = self.put(next, true, revision).await? else {
+            return self.find_out(epoch).await;
+        };
+        self.hold(revision, next, sent);
+        Ok(RENEW.saturating_sub(sent.elapsed()))
+    }
+
+    fn hold(&mut self, revision: u64, epoch: u64, sent: Instant) {
+        self.standing = Standing::Leading { revision, epoch };
+        let until = sent + LEASE;
+        self.tenure.send_replace(Some(Tenure { epoch, until }));
+    }
+
+    fn next_epoch(&self, epoch: u64) -> anyhow::Result<u64> {
+        let seen = self.fitness.borrow().epoch_seen;
+        epoch.max(seen).checked_add(1).context(
+            "a kept epoch is the greatest number there is; remove the buckets GLANCE_LEASE and GLANCE_TABLE",
+        )
+    }
+
+    /// The key is not what it was: a renewal whose answer was lost, a store that was lost, or another leader?
+    async fn find_out(&mut self, epoch: u64) -> anyhow::Result<Duration> {
+        let entry = self.look().await?;
+        let revision = entry.as_ref().map_or(0, |entry| entry.revision);
+        let value = entry.map(|entry| entry.value).unwrap_or_default();
+        match Lease::from_bytes(&value) {
+            Ok(lease) if lease.holder.as_ref() == Some(&self.me) => {
+                self.standing = Standing::Leading { revision, epoch };
+            }
+            // Lost, and taken by nobody.
+            _ if value.is_empty() => self.standing = Standing::Leading { revision, epoch },
+            _ => {
+                let other = epoch_of(&value);
+                warn!(epoch, other, "another aggregator leads now; following it");
+                self.tenure.send_replace(None);
+                let since = Instant::now();
+                self.standing = Standing::Following(Some(Seen { revision, since }));
+            }
+        }
+        Ok(Duration::ZERO)
+    }
+
+    async fn give_up(&mut self) -> anyhow::Result<()> {
+        let Standing::Leading { revision, epoch } = self.standing else {
+            return Ok(());
+        };
+        if self.put(epoch, false, revision).await?.is_ok() {
+            return Ok(());
+        }
+        // The answer to a renewal may have been lost.
+        let entry = self.look().await?.context("the key is gone")?;
+        let lease = Lease::from_bytes(&entry.value)?;
+        if lease.holder.as_ref() == Some(&self.me) {
+            let given_up = self.put(epoch, false, entry.revision).await?;
+            anyhow::ensure!(given_up.is_ok(), "somebody else has taken it");
+        }
+        Ok(())
+    }
+
+    async fn look(&self) -> anyhow::Result<Option<Entry>> {
+        let entry = store::entry(&self.bucket, bucket::LEADER_KEY);
+        timeout(REQUEST_TIMEOUT, entry)
+            .await
+            .context("no answer in time")?
+    }
+
+    /// Writes the key if it still has this revision. The inner error says that it has not.
+    async fn put(
+        &self,
+        epoch: u64,
+        held: bool,
+        revision: u64,
+    ) -> anyhow::Result<Result<u64, Overtaken>> {
+        let lease = Lease {
+            epoch,
+            holder: held.then(|| self.me.clone()),
+        };
+        let value = lease.to_bytes().into();
+        let update = self.bucket.update(bucket::LEADER_KEY, value, revision);
+        let updated = timeout(REQUEST_TIMEOUT, update)
+            .await
+            .context("no answer in time")?;
+        match updated {
+            Ok(revision) => Ok(Ok(revision)),
+            Err(cause) if cause.kind() == UpdateErrorKind::WrongLastRevision => Ok(Err(Overtaken)),
+            Err(cause) => Err(cause.into()),
+        }
+    }
+}
+
+/// Somebody else wrote the key.
+struct Overtaken;
+
+/// Waits for the time, or for news. The leader's own renewals are none to itself.
+async fn wait(
+    until: Instant,
+    hints: &mut Subscriber,
+    fitness: &mut watch::Receiver<Fitness>,
+    follows: bool,
+) {
+    let sleep = tokio::time::sleep_until(until);
+    tokio::pin!(sleep);
+    loop {
+        tokio::select! {
+            () = &mut sleep => return,
+            Some(_) = hints.next() => {
+                if follows {
+                    return;
+                }
+            }
+            Ok(()) = fitness.changed() => return,
+        }
+    }
 }

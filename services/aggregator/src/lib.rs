@@ -9,7 +9,8 @@
 //! * `states`: reads the stream of reports, first what was stored, then live.
 //! * `raw`: looks at stored messages that the client cannot take.
 //! * `blocks`, `changes`, `outbox`: what goes out.
-//! * `store`, `recovery`, `lead`: what is kept, and the start.
+//! * `store`, `recovery`: what is kept, and read again.
+//! * `lead`: who leads, by a lease.
 //! * `service`: starts and stops all of it.
 
 mod blocks;

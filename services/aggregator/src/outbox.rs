@@ -58,10 +58,18 @@ impl Outbox {
     }
 }
 
+/// What is removed from the stream of states.
+enum Deletion {
+    /// The message with this sequence.
+    Sequence(u64),
+    /// What is older than the sequence on this subject, which was checked to have no wildcard in it.
+    Subject(String, u64),
+}
+
 /// Counts refused messages, tells them on `glance.rejected`, and removes them from the stream of states.
 pub(crate) struct Refusals {
     outbox: Outbox,
-    deletions: mpsc::Sender<(Store, u64)>,
+    deletions: mpsc::Sender<(Store, Deletion)>,
     count: u64,
     count_logged: u64,
     logged_at: Option<Instant>,
@@ -99,6 +107,17 @@ impl Refusals {
             self.count_logged = self.count;
             self.logged_at = Some(now);
         }
+        self.tell(subject, reason);
+    }
+
+    /// A message was taken, but it says something that cannot be right.
+    pub(crate) fn disagree(&mut self, subject: &str, reason: &str) {
+        warn!("a message on '{subject}': {reason}");
+        self.tell(subject, reason);
+    }
+
+    fn tell(&mut self, subject: &str, reason: &str) {
+        let now = Instant::now();
         let elapsed = (now - self.refilled_at).as_secs_f64();
         self.tokens = (self.tokens + elapsed * REJECTIONS_PER_S).min(REJECTIONS_BURST);
         self.refilled_at = now;
@@ -112,22 +131,48 @@ impl Refusals {
     /// Removes a refused message by its sequence. Never by its subject: a token
     /// of it may be a wildcard, and would remove the messages of others.
     pub(crate) fn delete(&self, store: &Store, sequence: u64) {
-        if self.deletions.try_send((store.clone(), sequence)).is_err() {
-            debug!("message {sequence} stays in the stream until the next start");
+        self.remove(store, Deletion::Sequence(sequence));
+    }
+
+    /// Removes the report of a shard that there is no more, unless it is at or after `sequence`.
+    pub(crate) fn purge(&self, store: &Store, subject: &Subject, sequence: u64) {
+        self.remove(store, Deletion::Subject(subject.to_string(), sequence));
+    }
+
+    fn remove(&self, store: &Store, deletion: Deletion) {
+        if self.deletions.try_send((store.clone(), deletion)).is_err() {
+            debug!("a message stays in the stream until the next start");
         }
     }
 }
 
-async fn delete_all(receiver: mpsc::Receiver<(Store, u64)>) {
-    let next = |mut receiver: mpsc::Receiver<(Store, u64)>| async move {
+async fn delete_all(receiver: mpsc::Receiver<(Store, Deletion)>) {
+    let next = |mut receiver: mpsc::Receiver<(Store, Deletion)>| async move {
         let item = receiver.recv().await?;
         Some((item, receiver))
     };
     stream::unfold(receiver, next)
-        .for_each_concurrent(DELETIONS_IN_FLIGHT_MAX, |(store, sequence)| async move {
+        .for_each_concurrent(DELETIONS_IN_FLIGHT_MAX, |(store, deletion)| async move {
             // A newer report may have replaced it already.
-            let deleted = timeout(DELETE_TIMEOUT, store.states.delete_message(sequence)).await;
-            debug!("removing refused message {sequence}: {:?}", deleted.is_ok());
+            let deleted = timeout(DELETE_TIMEOUT, delete(&store, deletion)).await;
+            debug!("removing a report: {deleted:?}");
         })
         .await;
+}
+
+async fn delete(store: &Store, deletion: Deletion) -> anyhow::Result<()> {
+    match deletion {
+        Deletion::Sequence(sequence) => {
+            store.states.delete_message(sequence).await?;
+        }
+        Deletion::Subject(subject, sequence) => {
+            store
+                .states
+                .purge()
+                .sequence(sequence)
+                .filter(subject)
+                .await?;
+        }
+    }
+    Ok(())
 }

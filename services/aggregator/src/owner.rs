@@ -1,37 +1,38 @@
 //! The task that owns the table. Everything that happens reaches it as one [`Event`].
 
+mod hearing;
 mod incoming;
 mod outgoing;
+mod role;
 
 use std::{future::pending, sync::Arc, time::Duration};
 
 use anyhow::bail;
 use async_nats::Subscriber;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::ReadyChunks};
-use glance_protocol::{ClusterName, Pulse, ReportBody, ShardId, Subject, subject};
-use glance_runner::{Broker, Link, Shutdown, clock};
+use glance_protocol::{ClusterName, ReportBody, ShardId, Subject, subject};
+use glance_runner::{Broker, Link, Shutdown};
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::unconstrained,
     time::Instant,
 };
-use tracing::{info, warn};
+use tracing::warn;
 
+pub(crate) use self::hearing::{PulseState, WallClock};
 use crate::{
-    blocks::{Blocks, Outcome, Overtaken},
+    blocks::{Blocks, Outcome},
     changes::Changes,
-    lead,
+    lead::{Lead, Tenure},
     order::Order,
     outbox::{Outbox, Refusals},
-    recovery::RecoveredBlock,
+    recovery::Kept,
     states::FromStates,
     store::Store,
     table::{Input, Moment, Refusal, Table, Transition},
 };
 
 const PULSE_INTERVAL: Duration = Duration::from_secs(1);
-/// Who does not hear its own pulse for this long is blind.
-const ECHO_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long a stop may take to write what changed.
 const STOP_WRITES_MAX: Duration = Duration::from_secs(4);
 
@@ -42,8 +43,10 @@ enum Event {
     /// Reports as they are published, before they are stored.
     Published(Vec<async_nats::Message>),
     Echo(async_nats::Message),
-    /// The epoch that the lease holds.
-    Lease(Option<u64>),
+    /// The right to lead came, was renewed, or went.
+    Tenure(Option<Tenure>),
+    /// What the last leader kept.
+    Kept(anyhow::Result<Kept>),
     Written(usize, Outcome),
     ChangesAcked,
     Link(Link),
@@ -53,18 +56,33 @@ enum Event {
     Stop,
 }
 
+/// Whether this aggregator judges and speaks, or only listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Another leads, or nobody.
+    Following,
+    /// The lease is ours; what the last leader kept is being read.
+    TakingOver,
+    /// The table is ours to write.
+    Leading,
+}
+
 /// The owner of the table.
 pub(crate) struct Owner {
+    pub(crate) broker: Broker,
     pub(crate) table: Table,
+    pub(crate) role: Role,
+    pub(crate) lead: Lead,
+    pub(crate) tenure: Option<Tenure>,
+    /// The epoch of the tenure; 0 while there is none.
     pub(crate) epoch: u64,
     pub(crate) started: Instant,
+    pub(crate) clock: WallClock,
     pub(crate) store: Store,
     pub(crate) blocks: Blocks,
     pub(crate) changes: Changes,
     pub(crate) outbox: Outbox,
     pub(crate) refusals: Refusals,
-    /// For each block of each cluster, what was kept of it at the start.
-    pub(crate) known: Vec<Vec<RecoveredBlock>>,
     pub(crate) applied: u64,
     /// Whether the table was complete once.
     pub(crate) caught_up: bool,
@@ -74,8 +92,10 @@ pub(crate) struct Owner {
     pub(crate) caught_up_on: u64,
     /// Health checks that wait for the reports before them.
     pub(crate) order: Order<HealthCheck>,
-    /// A look at the lease that is under way.
-    pub(crate) lease: Option<BoxFuture<'static, Option<u64>>>,
+    /// The reading of what the last leader kept, while it is under way.
+    pub(crate) reading: Option<BoxFuture<'static, anyhow::Result<Kept>>>,
+    /// What was read of it.
+    pub(crate) kept: Option<Kept>,
     /// Asks the reader of the stream to open everything anew.
     pub(crate) reopen: Arc<Notify>,
     pub(crate) reopen_not_before: Duration,
@@ -85,24 +105,13 @@ pub(crate) struct Owner {
     pub(crate) transitions: Vec<Transition>,
 }
 
-/// Where the pulse is.
-#[derive(Debug, Default)]
-pub(crate) struct PulseState {
-    /// The number of the last pulse that was sent.
-    number: u64,
-    next_at: Duration,
-    /// When the last pulse came back.
-    echo_at: Duration,
-    /// Only a pulse after this one proves that we hear.
-    blind_since_number: u64,
-}
-
 /// What the owner listens to.
 pub(crate) struct Inputs {
     pub(crate) states: mpsc::Receiver<FromStates>,
     pub(crate) healths: ReadyChunks<Subscriber>,
     pub(crate) published: ReadyChunks<Subscriber>,
     pub(crate) echoes: Subscriber,
+    pub(crate) tenure: watch::Receiver<Option<Tenure>>,
     pub(crate) link: watch::Receiver<Link>,
 }
 
@@ -122,7 +131,7 @@ const FAILING_MAX: Duration = Duration::from_secs(5);
 const STOP_RETRY: Duration = Duration::from_millis(250);
 
 impl Owner {
-    /// Runs until the shutdown, or until another aggregator takes over.
+    /// Runs until the shutdown.
     pub(crate) async fn run(
         mut self,
         mut inputs: Inputs,
@@ -135,13 +144,15 @@ impl Owner {
                 // The readers stop as well.
                 Event::Deaf if shutdown.is_requested() => break,
                 event => {
+                    self.watch_clock();
                     self.catch_up_with_published(&mut inputs);
                     self.handle(event)?;
                 }
             }
             self.step();
         }
-        self.finish().await
+        self.finish().await;
+        Ok(())
     }
 
     /// Notes the reports that were published before what is handled next, but
@@ -162,6 +173,7 @@ impl Owner {
     ) -> Event {
         tokio::select! {
             () = shutdown.requested() => Event::Stop,
+            Ok(()) = inputs.tenure.changed() => Event::Tenure(*inputs.tenure.borrow_and_update()),
             states = inputs.states.recv() => states.map_or(Event::Deaf, Event::States),
             // What is kept comes first: a health check may carry a state, which is newer. The subscription holds it.
             healths = inputs.healths.next(), if !self.replaying => {
@@ -169,7 +181,7 @@ impl Owner {
             }
             published = inputs.published.next() => published.map_or(Event::Deaf, Event::Published),
             echo = inputs.echoes.next() => echo.map_or(Event::Deaf, Event::Echo),
-            epoch = looked(&mut self.lease) => Event::Lease(epoch),
+            kept = read(&mut self.reading) => Event::Kept(kept),
             (index, outcome) = self.blocks.ended() => Event::Written(index, outcome),
             () = self.changes.progress() => Event::ChangesAcked,
             Ok(()) = inputs.link.changed() => Event::Link(*inputs.link.borrow_and_update()),
@@ -185,11 +197,9 @@ impl Owner {
                     self.take_report(report, now);
                 }
             }
-            Event::States(FromStates::CaughtUp(connects)) => self.catch_up(connects, now),
+            Event::States(FromStates::CaughtUp(connects)) => self.catch_up(connects),
             Event::States(FromStates::Lost) => self.lose_states(now),
-            Event::States(FromStates::Removed(subject, reason)) => {
-                self.refusals.refuse(&subject, reason);
-            }
+            Event::States(FromStates::Removed(subject, reason)) => self.refuse(&subject, reason),
             Event::States(FromStates::Opened(store)) => self.reopen(*store, now),
             Event::Healths(healths) => {
                 for message in &healths {
@@ -198,10 +208,9 @@ impl Owner {
             }
             Event::Echo(message) => self.take_echo(&message, now),
             Event::Published(published) => self.note_published(&published),
-            Event::Lease(epoch) => self.take_lease(epoch)?,
-            Event::Written(index, outcome) => {
-                self.blocks.finish(index, outcome, self.epoch, now.mono)?;
-            }
+            Event::Tenure(tenure) => self.take_tenure(tenure, now),
+            Event::Kept(kept) => self.take_kept(kept),
+            Event::Written(index, outcome) => self.finish_write(index, outcome, now),
             Event::Link(link) => self.take_link(link, now),
             Event::Deaf => bail!("the connection to the broker ended"),
             Event::ChangesAcked | Event::Time | Event::Stop => {}
@@ -212,16 +221,17 @@ impl Owner {
     /// What is due after each event.
     fn step(&mut self) {
         let now = self.now();
-        if self.table.is_clear() && now.mono.saturating_sub(self.pulse.echo_at) > ECHO_WAIT_MAX {
-            self.lose_sight("its own pulse does not come back", now);
-        }
+        self.watch_sight(now);
         for check in self.order.expire(now.mono) {
             self.apply_health(&check, now);
         }
-        self.apply(Input::Tick, now, "");
+        self.note(Input::Tick, now);
+        self.tell_fitness();
+        self.take_over(now);
+        self.resize(now);
         self.tell_transitions();
         self.collect_marks(now.mono);
-        if !self.caught_up {
+        if !self.leads() {
             return;
         }
         for index in self.blocks.due(now.mono, self.changes.acked()) {
@@ -238,7 +248,7 @@ impl Owner {
 
     fn next_wake(&self) -> Duration {
         let mut wake = self.pulse.next_at;
-        if !self.caught_up {
+        if !self.leads() {
             wake = self.now().mono + PULSE_INTERVAL;
         } else if let Some(due) = self.blocks.next_due(self.changes.acked()) {
             wake = wake.min(due);
@@ -248,109 +258,25 @@ impl Owner {
     }
 
     fn now(&self) -> Moment {
-        Moment {
-            mono: self.started.elapsed(),
-            wall_ms: clock::unix_ms(),
-        }
+        self.clock.moment(self.started.elapsed())
     }
 
-    /// Applies an input; `false` when it was refused.
-    fn apply(&mut self, input: Input<'_>, now: Moment, subject: &str) -> bool {
-        match self.try_apply(input, now) {
-            Ok(()) => true,
-            Err(refusal) => {
-                self.refusals.refuse(subject, &refusal.to_string());
-                false
-            }
-        }
+    /// Applies what cannot be refused.
+    fn note(&mut self, input: Input<'_>, now: Moment) {
+        // Only messages of bots are.
+        let _ = self.try_apply(input, now);
     }
 
     fn try_apply(&mut self, input: Input<'_>, now: Moment) -> Result<(), Refusal> {
         self.table.apply(input, now, &mut self.transitions)
     }
 
-    fn take_echo(&mut self, message: &async_nats::Message, now: Moment) {
-        // Others may publish there too; only our own pulse proves anything.
-        let Ok(pulse) = Pulse::from_bytes(&message.payload) else {
-            return;
-        };
-        if pulse.epoch > self.epoch && self.lease.is_none() {
-            // Anybody can publish there. What is kept decides.
-            let store = self.store.clone();
-            self.lease = Some(Box::pin(async move { lead::kept_epoch(&store).await.ok() }));
-        }
-        if pulse.epoch == self.epoch && pulse.number > self.pulse.blind_since_number {
-            self.pulse.echo_at = now.mono;
-            if !self.table.is_clear() && !self.replaying {
-                info!("hearing the bots; silence is judged after one timeout");
-                self.apply(Input::SightRegained, now, "");
-            }
-        }
-    }
-
-    fn take_lease(&mut self, epoch: Option<u64>) -> anyhow::Result<()> {
-        self.lease = None;
-        match epoch {
-            Some(epoch) if epoch > self.epoch => Err(Overtaken(epoch).into()),
-            _ => Ok(()),
-        }
-    }
-
-    fn take_link(&mut self, link: Link, now: Moment) {
-        if link.dropped != self.link.dropped {
-            self.lose_sight("messages were dropped", now);
-        } else if !link.connected || link.connects != self.link.connects {
-            self.lose_sight("the broker is away", now);
-        }
-        // What was stored meanwhile comes first, unless the reader of the stream was faster than this event.
-        self.replaying |= link.connects > self.caught_up_on;
-        self.link = link;
-    }
-
-    /// The stream of states is not read at present.
-    fn lose_states(&mut self, now: Moment) {
-        self.replaying = true;
-        self.lose_sight("stored reports cannot be read", now);
-    }
-
-    fn lose_sight(&mut self, reason: &str, now: Moment) {
-        self.pulse.blind_since_number = self.pulse.number;
-        if self.table.is_clear() {
-            warn!("cannot hear the bots ({reason}); nobody is flagged meanwhile");
-            self.apply(Input::SightLost, now, "");
-        }
-    }
-
-    /// All stored reports are in the table: it may be shown.
-    fn catch_up(&mut self, connects: u64, now: Moment) {
-        if !self.caught_up {
-            info!(epoch = self.epoch, "the table is complete");
-            self.caught_up = true;
-            self.blocks.mark_all(now.mono);
-            self.pulse.next_at = now.mono;
-        }
-        self.caught_up_on = connects;
-        // There may have been another connection since.
-        self.replaying = connects < self.link.connects;
-        self.ready.send_replace(true);
-    }
-
-    /// The connection is a new one: the broker may have lost anything.
-    fn reopen(&mut self, store: Store, now: Moment) {
-        if store.states_id != self.store.states_id || store.last_sequence < self.applied {
-            self.known.clear();
-            self.applied = 0;
-        }
-        self.store = store;
-        self.blocks.mark_all(now.mono);
-    }
-
-    /// Writes what changed, and waits for the acknowledgements; bounded in time.
-    async fn finish(mut self) -> anyhow::Result<()> {
+    /// Writes what changed, waits for the acknowledgements, and gives the lease up; bounded in time.
+    async fn finish(mut self) {
         let end = Instant::now() + STOP_WRITES_MAX;
         self.tell_transitions();
         self.collect_marks(self.now().mono);
-        while self.caught_up && self.link.connected && !self.blocks.is_settled() {
+        while self.leads() && self.link.connected && !self.blocks.is_settled() {
             // Everything goes out now, whatever its usual interval.
             let now = self.now();
             for index in self.blocks.due(Duration::MAX, u64::MAX) {
@@ -359,26 +285,32 @@ impl Owner {
             let Ok((index, outcome)) = tokio::time::timeout_at(end, self.blocks.ended()).await
             else {
                 warn!(
-                    "the last of the table is not written; the next start reads it from the stream"
+                    "the last of the table is not written; the next leader reads it from the stream"
                 );
                 break;
             };
             if matches!(outcome, Outcome::Failed(_)) {
                 tokio::time::sleep_until(end.min(Instant::now() + STOP_RETRY)).await;
             }
-            self.blocks.finish(index, outcome, self.epoch, now.mono)?;
+            self.finish_write(index, outcome, now);
         }
-        self.changes.flush(end).await;
-        Ok(())
+        if self.leads() {
+            self.changes.flush(end).await;
+        }
+        self.lead.release().await;
     }
 }
 
-/// What the look at the lease found. Waits for ever when none is under way.
-async fn looked(lease: &mut Option<BoxFuture<'static, Option<u64>>>) -> Option<u64> {
-    match lease {
-        Some(look) => look.await,
-        None => pending().await,
-    }
+/// What was read of what the last leader kept. Waits for ever when nothing is read.
+async fn read(
+    reading: &mut Option<BoxFuture<'static, anyhow::Result<Kept>>>,
+) -> anyhow::Result<Kept> {
+    let Some(future) = reading else {
+        return pending().await;
+    };
+    let kept = future.await;
+    *reading = None;
+    kept
 }
 
 /// What was subscribed to before anything was read.
@@ -386,6 +318,7 @@ pub(crate) struct Subscriptions {
     pub(crate) healths: ReadyChunks<Subscriber>,
     pub(crate) published: ReadyChunks<Subscriber>,
     pub(crate) echoes: Subscriber,
+    pub(crate) lease: Subscriber,
 }
 
 impl Subscriptions {
@@ -398,6 +331,7 @@ impl Subscriptions {
             healths: healths.ready_chunks(BATCH_LEN_MAX),
             published: published.ready_chunks(BATCH_LEN_MAX),
             echoes: client.subscribe(Subject::Pulse.to_string()).await?,
+            lease: client.subscribe(Subject::Lease.to_string()).await?,
         })
     }
 }

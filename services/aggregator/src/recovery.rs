@@ -1,150 +1,116 @@
-//! The start: what was kept becomes the table again.
-
-use std::collections::HashSet;
+//! What the last leader kept of the table.
 
 use anyhow::Context as _;
-use async_nats::jetstream::kv::{self, Operation};
+use async_nats::jetstream::kv;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use glance_protocol::{
-    ClusterInfo, ClusterList, ClusterName, TableBlock, bucket, shard::block_count,
+    ClusterInfo, ClusterList, ClusterName, TableBlock, bucket, lease::epoch_of, shard::block_count,
 };
-use tracing::{info, warn};
+use tracing::warn;
 
-use crate::{
-    store::Store,
-    table::{Moment, Table},
-};
+use crate::store::{self, Entry, Store};
 
-/// What was found.
-pub(crate) struct Recovered {
+/// How many keys are asked for at once.
+const READS_AT_ONCE: usize = 16;
+
+/// Everything that is kept, with the revisions of its keys.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// The list of clusters; `None` when there is none that can be read.
+    pub(crate) list: Option<ClusterList>,
+    pub(crate) list_revision: u64,
+    pub(crate) blocks: Vec<KeptBlock>,
     /// The greatest epoch that any value carries.
-    pub(crate) epoch_seen: u64,
-    /// For each block of the table: the revision of its key, and the sequence up to which it is true.
-    pub(crate) blocks: Vec<Vec<RecoveredBlock>>,
-    pub(crate) clusters_revision: u64,
-    /// Keys of blocks that there are no more.
-    pub(crate) gone: Vec<String>,
+    pub(crate) epoch: u64,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct RecoveredBlock {
+/// One key of a block.
+#[derive(Debug)]
+pub(crate) struct KeptBlock {
+    pub(crate) cluster: ClusterName,
+    pub(crate) number: u32,
+    /// 0 when there is no such key.
     pub(crate) revision: u64,
-    pub(crate) sequence: u64,
-    /// How many shards it held; it knows nothing of those that came since.
-    pub(crate) len: usize,
+    /// `None` when there is none that can be read.
+    pub(crate) block: Option<TableBlock>,
 }
 
-/// Reads the blocks into the table.
-pub(crate) async fn recover(
-    store: &Store,
-    table: &mut Table,
-    now: Moment,
-) -> anyhow::Result<Recovered> {
-    let (kept, clusters_revision) = read_clusters(&store.table).await?;
-    let mut epoch_seen = kept.as_ref().map_or(0, |list| list.epoch);
-    let configured: Vec<_> = table.clusters().cloned().collect();
-    let mut blocks = Vec::with_capacity(configured.len());
-    let mut restored: u64 = 0;
-    for info in &configured {
-        let mut found = Vec::new();
-        for number in 0..block_count(info.total) {
-            let (block, revision) = read_block(&store.table, &info.name, number).await?;
-            let mut recovered = RecoveredBlock {
-                revision,
-                ..RecoveredBlock::default()
-            };
-            if let Some(block) = block {
-                epoch_seen = epoch_seen.max(block.epoch);
-                restored += block.rows.iter().filter(|row| row.reported()).count() as u64;
-                recovered.sequence = true_until(&block, store);
-                recovered.len = block.rows.len();
-                table.restore(&block, now);
-            }
-            found.push(recovered);
-        }
-        blocks.push(found);
-    }
-    info!(shards = restored, "read the kept table");
-    let names = configured.iter().flat_map(block_keys);
-    let present: HashSet<String> = names.collect();
-    let kept = kept.map(|list| list.clusters).unwrap_or_default();
-    let gone = kept
-        .iter()
-        .flat_map(block_keys)
-        .filter(|key| !present.contains(key))
-        .collect();
-    Ok(Recovered {
-        epoch_seen,
-        blocks,
-        clusters_revision,
-        gone,
+/// Reads the list of clusters, and the blocks of those that it names and of those that are configured.
+pub(crate) async fn read(store: &Store, configured: &[ClusterInfo]) -> anyhow::Result<Kept> {
+    let (list, list_revision, list_epoch) = read_list(&store.table).await?;
+    let kept = list.iter().flat_map(|list| &list.clusters);
+    let mut places: Vec<_> = configured.iter().chain(kept).flat_map(places).collect();
+    places.sort();
+    places.dedup();
+    let blocks: Vec<(KeptBlock, u64)> = stream::iter(places)
+        .map(|(cluster, number)| read_block(&store.table, cluster, number))
+        .buffer_unordered(READS_AT_ONCE)
+        .try_collect()
+        .await?;
+    let epochs = blocks.iter().map(|(_, epoch)| *epoch);
+    Ok(Kept {
+        epoch: epochs.fold(list_epoch, u64::max),
+        list,
+        list_revision,
+        blocks: blocks.into_iter().map(|(block, _)| block).collect(),
     })
 }
 
-fn block_keys(info: &ClusterInfo) -> impl Iterator<Item = String> {
-    (0..block_count(info.total)).map(|number| bucket::block_key(&info.name, number))
+fn places(info: &ClusterInfo) -> impl Iterator<Item = (ClusterName, u32)> {
+    (0..block_count(info.total)).map(|number| (info.name.clone(), number))
 }
 
-/// Up to which sequence of the present stream a block is true. 0 when the block
-/// speaks of another stream, or of more than this one holds.
-fn true_until(block: &TableBlock, store: &Store) -> u64 {
-    if block.stream == store.states_id && block.sequence <= store.last_sequence {
-        block.sequence
-    } else {
-        0
+impl Kept {
+    /// A cluster as the list names it, and up to which sequence of the present stream its size is true.
+    pub(crate) fn info(&self, name: &ClusterName, store: &Store) -> Option<(&ClusterInfo, u64)> {
+        let list = self.list.as_ref()?;
+        let same_stream = list.stream == store.states_id && list.sequence <= store.last_sequence;
+        let known_to = if same_stream { list.sequence } else { 0 };
+        Some((list.get(name.as_str())?, known_to))
     }
 }
 
-async fn read_clusters(table: &kv::Store) -> anyhow::Result<(Option<ClusterList>, u64)> {
-    let Some((value, revision)) = read(table, bucket::CLUSTERS_KEY).await? else {
-        return Ok((None, 0));
+/// Whether a block counts in the present stream of states. Not when it speaks of
+/// another one, or of more than this one holds.
+pub(crate) fn same_stream(block: &TableBlock, store: &Store) -> bool {
+    block.stream == store.states_id && block.sequence <= store.last_sequence
+}
+
+async fn read_list(table: &kv::Store) -> anyhow::Result<(Option<ClusterList>, u64, u64)> {
+    let Some(Entry { value, revision }) = store::entry(table, bucket::CLUSTERS_KEY).await? else {
+        return Ok((None, 0, 0));
     };
-    match ClusterList::from_bytes(&value) {
-        Ok(list) => Ok((Some(list), revision)),
-        Err(cause) => {
-            warn!("the kept list of clusters is not used: {cause}");
-            Ok((None, revision))
-        }
-    }
+    let list = ClusterList::from_bytes(&value)
+        .inspect_err(|cause| warn!("the kept list of clusters is not used: {cause}"));
+    Ok((list.ok(), revision, epoch_of(&value)))
 }
 
 async fn read_block(
     table: &kv::Store,
-    cluster: &ClusterName,
+    cluster: ClusterName,
     number: u32,
-) -> anyhow::Result<(Option<TableBlock>, u64)> {
-    let key = bucket::block_key(cluster, number);
-    let Some((value, revision)) = read(table, &key).await? else {
-        return Ok((None, 0));
-    };
-    if value.is_empty() {
-        return Ok((None, revision));
-    }
-    match TableBlock::from_bytes(&value) {
-        Ok(block) if block.cluster == *cluster && block.block == number => {
-            Ok((Some(block), revision))
-        }
+) -> anyhow::Result<(KeptBlock, u64)> {
+    let key = bucket::block_key(&cluster, number);
+    let entry = store::entry(table, &key).await.context("the kept table")?;
+    let (value, revision) = entry.map_or_else(Default::default, |it| (it.value, it.revision));
+    let epoch = epoch_of(&value);
+    let block = match TableBlock::from_bytes(&value) {
+        _ if value.is_empty() => None,
+        Ok(block) if block.cluster == cluster && block.block == number => Some(block),
         Ok(_) => {
             warn!("the kept block {key} speaks of another one and is not used");
-            Ok((None, revision))
+            None
         }
         Err(cause) => {
             warn!("the kept block {key} is not used: {cause}");
-            Ok((None, revision))
+            None
         }
-    }
-}
-
-/// The value and revision of a key; an empty value when it was deleted.
-pub(crate) async fn read(
-    table: &kv::Store,
-    key: &str,
-) -> anyhow::Result<Option<(bytes::Bytes, u64)>> {
-    let entry = table
-        .entry(key)
-        .await
-        .with_context(|| format!("cannot read key {key}"))?;
-    Ok(entry.map(|entry| match entry.operation {
-        Operation::Put => (entry.value, entry.revision),
-        Operation::Delete | Operation::Purge => (bytes::Bytes::new(), entry.revision),
-    }))
+    };
+    let kept = KeptBlock {
+        cluster,
+        number,
+        revision,
+        block,
+    };
+    Ok((kept, epoch))
 }

@@ -3,8 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use glance_protocol::{bucket, shard::block_len};
-use glance_runner::{Broker, Context, Ready, Shutdown, broker::pause};
+use glance_protocol::{
+    ClusterInfo,
+    shard::{block_count, block_len},
+};
+use glance_runner::{Broker, Context, Ready, Shutdown, broker::pause, clock};
 use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
@@ -14,13 +17,13 @@ use tracing::{info, warn};
 
 use crate::{
     AggregatorOptions, Options,
-    blocks::{Blocks, Content, Slot},
+    blocks::Blocks,
     changes::Changes,
-    lead,
+    lead::Lead,
     order::Order,
     outbox::{Outbox, Refusals},
-    owner::{Inputs, Owner, PulseState, Subscriptions},
-    recovery::{self, Recovered},
+    owner::{Inputs, Owner, PulseState, Role, Subscriptions, WallClock},
+    recovery::{self, Kept},
     states::Reader,
     store::Store,
     table::{Moment, Table},
@@ -167,8 +170,7 @@ struct Opened {
     subscriptions: Subscriptions,
     store: Store,
     table: Table,
-    recovered: Recovered,
-    epoch: u64,
+    kept: Kept,
 }
 
 async fn open(broker: &Broker, options: &AggregatorOptions) -> anyhow::Result<Opened> {
@@ -177,24 +179,36 @@ async fn open(broker: &Broker, options: &AggregatorOptions) -> anyhow::Result<Op
     let subscriptions = Subscriptions::open(broker).await?;
     let store = Store::open(&broker.jetstream, usize::from(options.replicas)).await?;
     let mut table = Table::new(&options.bots.0, &options.health_timeout.0);
-    let now = Moment {
-        mono: Duration::ZERO,
-        wall_ms: glance_runner::clock::unix_ms(),
-    };
-    let recovered = recovery::recover(&store, &mut table, now).await?;
-    let epoch = lead::take_epoch(&store, recovered.epoch_seen).await?;
-    for key in &recovered.gone {
-        info!("deleting {key}, which is configured no more");
-        store.table.delete(key).await?;
-    }
+    let configured: Vec<_> = table.clusters().cloned().collect();
+    let kept = recovery::read(&store, &configured).await?;
+    restore(&mut table, &kept, &store);
     Ok(Opened {
         started,
         subscriptions,
         store,
         table,
-        recovered,
-        epoch,
+        kept,
     })
+}
+
+/// What was kept becomes the table again.
+fn restore(table: &mut Table, kept: &Kept, store: &Store) {
+    let now = Moment {
+        mono: Duration::ZERO,
+        wall_ms: clock::unix_ms(),
+    };
+    let configured: Vec<_> = table.clusters().cloned().collect();
+    for info in configured.iter().filter(|info| info.auto) {
+        if let Some((kept, known_to)) = kept.info(&info.name, store) {
+            table.restore_total(kept, known_to);
+        }
+    }
+    let mut shards: u64 = 0;
+    for block in kept.blocks.iter().filter_map(|it| it.block.as_ref()) {
+        shards += block.rows.iter().filter(|row| row.reported()).count() as u64;
+        table.restore(block, recovery::same_stream(block, store), now);
+    }
+    info!(shards, "read the kept table");
 }
 
 impl Opened {
@@ -206,33 +220,46 @@ impl Opened {
         ready: watch::Sender<bool>,
     ) -> (Owner, Inputs) {
         let mut link = broker.link();
-        let first = first_unknown(&self.table, &self.recovered);
+        let applied = first_unknown(&self.table, &self.kept, &self.store);
         let reopen = Arc::new(Notify::new());
         let reader = Reader {
             broker: broker.clone(),
             replicas: usize::from(options.replicas),
             shutdown: shutdown.clone(),
             store: self.store.clone(),
-            next_sequence: first + 1,
+            next_sequence: applied + 1,
             reopen: reopen.clone(),
         };
+        let lead = Lead::spawn(
+            self.store.lease.clone(),
+            self.subscriptions.lease,
+            broker.link(),
+            self.store.lease_created,
+        );
+        lead.tell(|fitness| std::mem::replace(&mut fitness.epoch_seen, self.kept.epoch) != 0);
         let outbox = Outbox::spawn(broker.clone());
+        let tenure = lead.tenure();
         let owner = Owner {
-            blocks: Blocks::new(slots(&self.table, &self.recovered)),
+            broker: broker.clone(),
             table: self.table,
-            epoch: self.epoch,
+            role: Role::Following,
+            tenure: None,
+            epoch: 0,
             started: self.started,
+            clock: WallClock::new(self.started.elapsed()),
             store: self.store,
-            changes: Changes::spawn(broker.clone(), reopen.clone()),
+            blocks: Blocks::new(Vec::new()),
+            changes: Changes::spawn(broker.clone(), 0, tenure.clone(), reopen.clone()),
+            lead,
             refusals: Refusals::spawn(outbox.clone()),
             outbox,
-            applied: first,
-            known: self.recovered.blocks,
+            applied,
             caught_up: false,
             replaying: true,
             caught_up_on: 0,
             order: Order::default(),
-            lease: None,
+            reading: None,
+            kept: None,
             reopen,
             reopen_not_before: Duration::ZERO,
             ready,
@@ -245,38 +272,33 @@ impl Opened {
             healths: self.subscriptions.healths,
             echoes: self.subscriptions.echoes,
             published: self.subscriptions.published,
+            tenure,
             link,
         };
         (owner, inputs)
     }
 }
 
-/// The sequence up to which everything is in the kept blocks. A block that has
+/// The sequence up to which everything is in what was kept. A block that has
 /// grown since says nothing of its new shards.
-fn first_unknown(table: &Table, recovered: &Recovered) -> u64 {
-    let infos = table.clusters().zip(&recovered.blocks);
-    let sequences = infos.flat_map(|(info, blocks)| {
-        (0..).zip(blocks).map(|(number, block)| {
-            let has_all = block.len >= block_len(info.total, number) as usize;
-            if has_all { block.sequence } else { 0 }
-        })
+fn first_unknown(table: &Table, kept: &Kept, store: &Store) -> u64 {
+    let sequence_of = |info: &ClusterInfo, number: u32| {
+        let mut blocks = kept.blocks.iter();
+        let found = blocks.find(|it| it.cluster == info.name && it.number == number);
+        found
+            .and_then(|it| it.block.as_ref())
+            .filter(|block| recovery::same_stream(block, store))
+            .filter(|block| block.rows.len() >= block_len(info.total, number) as usize)
+            .map_or(0, |block| block.sequence)
+    };
+    let sequences = table.clusters().flat_map(|info| {
+        // What was learned of the size is true up to a sequence of its own.
+        let size = info.auto.then(|| {
+            kept.info(&info.name, store)
+                .map_or(0, |(_, known_to)| known_to)
+        });
+        let blocks = (0..block_count(info.total)).map(move |number| sequence_of(info, number));
+        blocks.chain(size)
     });
     sequences.min().unwrap_or(0)
-}
-
-/// The keys of the table: the list of clusters first.
-fn slots(table: &Table, recovered: &Recovered) -> Vec<Slot> {
-    let clusters = Slot::new(
-        Content::Clusters,
-        bucket::CLUSTERS_KEY.into(),
-        recovered.clusters_revision,
-    );
-    let infos = table.clusters().zip(&recovered.blocks).enumerate();
-    let blocks = infos.flat_map(|(place, (info, blocks))| {
-        (0..).zip(blocks).map(move |(number, block)| {
-            let key = bucket::block_key(&info.name, number);
-            Slot::new(Content::Block(place, number), key, block.revision)
-        })
-    });
-    std::iter::once(clusters).chain(blocks).collect()
 }

@@ -15,7 +15,11 @@ use async_nats::jetstream::{
 };
 use futures::StreamExt as _;
 use glance_protocol::subject;
-use glance_runner::{Broker, Link, Shutdown, broker::pause};
+use glance_runner::{
+    Broker, Link, Shutdown,
+    broker::pause,
+    fault::{self, Mutation},
+};
 use tokio::{
     sync::{Notify, mpsc, watch},
     time::timeout,
@@ -218,7 +222,11 @@ impl Reader {
         tell(sender, FromStates::Opened(Box::new(store))).await
     }
 
-    async fn consume(&self) -> anyhow::Result<push::Ordered> {
+    async fn consume(&mut self) -> anyhow::Result<push::Ordered> {
+        if fault::is(Mutation::ReplaySkipped) {
+            let last = raw::last(&self.broker.client).await?;
+            self.next_sequence = last.map_or(self.next_sequence, |last| last.sequence + 1);
+        }
         let config = push::OrderedConfig {
             deliver_subject: self.broker.client.new_inbox(),
             filter_subject: subject::STATES_FILTER.into(),

@@ -7,9 +7,10 @@ use async_nats::jetstream::{
     self,
     context::{GetStreamErrorKind, KeyValueErrorKind},
     kv,
-    stream::{self, DiscardPolicy, Republish, StorageType},
+    stream::{self, DiscardPolicy, LastRawMessageErrorKind, Republish, StorageType},
 };
-use glance_protocol::{bucket, subject};
+use bytes::Bytes;
+use glance_protocol::{Subject, bucket, subject};
 
 const MIB: i64 = 1024 * 1024;
 /// A report is at most 1 KiB; the rest is for the subject and headers that a client may add.
@@ -32,6 +33,8 @@ pub(crate) struct Store {
     pub(crate) last_sequence: u64,
     pub(crate) table: kv::Store,
     pub(crate) lease: kv::Store,
+    /// Whether the lease's bucket was created by this opening.
+    pub(crate) lease_created: bool,
 }
 
 impl Store {
@@ -42,9 +45,8 @@ impl Store {
     ) -> anyhow::Result<Self> {
         let states = open_stream(jetstream, states_config(replicas)).await?;
         open_stream(jetstream, changes_config(replicas)).await?;
-        let table = open_bucket(jetstream, table_config(replicas)).await?;
-        let lease = bucket_config(bucket::LEASE, LEASE_BYTES_MAX, replicas);
-        let lease = open_bucket(jetstream, lease).await?;
+        let (table, _) = open_bucket(jetstream, table_config(replicas)).await?;
+        let (lease, lease_created) = open_bucket(jetstream, lease_config(replicas)).await?;
         let notices = bucket_config(bucket::NOTICES, NOTICES_BYTES_MAX, replicas);
         open_bucket(jetstream, notices).await?;
         let info = states
@@ -57,6 +59,7 @@ impl Store {
             states,
             table,
             lease,
+            lease_created,
         })
     }
 }
@@ -85,13 +88,14 @@ fn is_missing(kind: &GetStreamErrorKind) -> bool {
     matches!(kind, GetStreamErrorKind::JetStream(cause) if cause.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
+/// Opens a bucket; the second value says whether it was created.
 async fn open_bucket(
     jetstream: &jetstream::Context,
     config: kv::Config,
-) -> anyhow::Result<kv::Store> {
+) -> anyhow::Result<(kv::Store, bool)> {
     let name = config.bucket.clone();
     match jetstream.get_key_value(&name).await {
-        Ok(store) => return Ok(store),
+        Ok(store) => return Ok((store, false)),
         // The client does not say whether it is missing or cannot be had now; creating one that exists fails and loses nothing.
         Err(cause) if cause.kind() != KeyValueErrorKind::GetBucket => {
             return Err(cause).with_context(|| format!("cannot open bucket {name}"));
@@ -99,10 +103,11 @@ async fn open_bucket(
         Err(_) => {}
     }
     tracing::info!("creating bucket {name}");
-    jetstream
+    let store = jetstream
         .create_key_value(config)
         .await
-        .with_context(|| format!("cannot create bucket {name}"))
+        .with_context(|| format!("cannot create bucket {name}"))?;
+    Ok((store, true))
 }
 
 fn states_config(replicas: usize) -> stream::Config {
@@ -148,6 +153,18 @@ fn table_config(replicas: usize) -> kv::Config {
     }
 }
 
+/// Who follows is told of each change, and need not ask for it.
+fn lease_config(replicas: usize) -> kv::Config {
+    kv::Config {
+        republish: Some(Republish {
+            source: format!("$KV.{}.{}", bucket::LEASE, bucket::LEADER_KEY),
+            destination: Subject::Lease.to_string(),
+            headers_only: false,
+        }),
+        ..bucket_config(bucket::LEASE, LEASE_BYTES_MAX, replicas)
+    }
+}
+
 fn bucket_config(name: &str, max_bytes: i64, replicas: usize) -> kv::Config {
     kv::Config {
         bucket: name.into(),
@@ -156,5 +173,29 @@ fn bucket_config(name: &str, max_bytes: i64, replicas: usize) -> kv::Config {
         storage: StorageType::File,
         num_replicas: replicas,
         ..kv::Config::default()
+    }
+}
+
+/// A key's value and its revision. The value is empty when the key was deleted.
+pub(crate) struct Entry {
+    pub(crate) value: Bytes,
+    pub(crate) revision: u64,
+}
+
+/// Reads a key from the leader of the bucket's stream. (The bucket's own way asks
+/// any replica, which may lag.)
+pub(crate) async fn entry(bucket: &kv::Store, key: &str) -> anyhow::Result<Option<Entry>> {
+    let subject = format!("{}{key}", bucket.prefix);
+    match bucket
+        .stream
+        .get_last_raw_message_by_subject(&subject)
+        .await
+    {
+        Ok(message) => Ok(Some(Entry {
+            value: message.payload,
+            revision: message.sequence,
+        })),
+        Err(cause) if cause.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(cause) => Err(cause).with_context(|| format!("cannot read key {key}")),
     }
 }

@@ -7,107 +7,29 @@
 //! * A report sets the state, whatever it was. It is a sign of life.
 //! * A health check is a sign of life. It makes an Unhealthy shard Online, and changes no other state.
 //! * A shard that reported and is silent for longer than the health timeout becomes Unhealthy.
+//! * A cluster's size may be learned from what its bot says (see the module `size`).
 //! * Nobody is flagged while the aggregator is blind, nor for one timeout after (see the module `sight`).
 
 mod cluster;
+mod input;
+mod kept;
+mod size;
 
 use std::{collections::HashMap, time::Duration};
 
 use glance_protocol::{
-    BlockSet, Bot, Cause, ClusterInfo, ClusterName, ReportBody, ShardId, ShardRow, State,
-    TableBlock, Timeouts,
+    BlockSet, Bot, Cause, ClusterInfo, ClusterName, ShardId, ShardRow, State, TableBlock, Timeouts,
     shard::{BLOCK_LEN, block_len},
 };
 
-use self::cluster::Cluster;
+pub use self::input::{
+    Disagreement, Input, Marks, Message, Moment, Refusal, Resize, Stored, Transition,
+};
+use self::{
+    cluster::{Cluster, Life},
+    kept::Kept,
+};
 use crate::sight::Sight;
-
-/// A moment on two clocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moment {
-    /// Monotonic, since the start of the process. Deadlines use only this one.
-    pub mono: Duration,
-    /// Unix milliseconds, for people.
-    pub wall_ms: i64,
-}
-
-/// What a bot says of one shard.
-#[derive(Debug, Clone, Copy)]
-pub struct Message<'a> {
-    /// Which cluster.
-    pub cluster: &'a ClusterName,
-    /// Which shard.
-    pub shard: ShardId,
-    /// What it says.
-    pub body: &'a ReportBody,
-}
-
-/// What can happen to the table.
-#[derive(Debug, Clone, Copy)]
-pub enum Input<'a> {
-    /// A message on `.state`. Its body must hold a state.
-    Report(Message<'a>),
-    /// A message on `.health`. With a state it is a report and a health check in one.
-    Health(Message<'a>),
-    /// A report that the broker stored at this time (Unix milliseconds) and that is heard only now.
-    Replay(Message<'a>, i64),
-    /// Time passes.
-    Tick,
-    /// The aggregator cannot hear the bots.
-    SightLost,
-    /// The aggregator hears the bots (again).
-    SightRegained,
-}
-
-/// A shard changed its state.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transition {
-    /// Which cluster.
-    pub cluster: ClusterName,
-    /// Which shard.
-    pub shard: ShardId,
-    /// The new state.
-    pub state: State,
-    /// The old one.
-    pub previous: State,
-    /// What made it change.
-    pub cause: Cause,
-    /// When, in Unix milliseconds.
-    pub at_ms: i64,
-}
-
-/// Why a message was not applied.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// No such cluster.
-    #[error("cluster '{0}' does not exist")]
-    Cluster(ClusterName),
-    /// The cluster has fewer shards.
-    #[error("shard {shard} is outside of cluster '{cluster}', which has {total} shards")]
-    Range {
-        /// Which cluster.
-        cluster: ClusterName,
-        /// Which shard.
-        shard: ShardId,
-        /// How many it has.
-        total: u32,
-    },
-    /// A health check of a shard that never reported.
-    #[error("shard {0} of cluster '{1}' has not reported a state yet")]
-    NeverReported(ShardId, ClusterName),
-    /// A report without a state.
-    #[error("the report holds no state")]
-    NoState,
-}
-
-/// What happened to a block since it was last asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Marks {
-    /// A state changed, or a shard reported for the first time.
-    pub changed: bool,
-    /// Something else changed: last heard, or details.
-    pub touched: bool,
-}
 
 /// The state of every shard of every cluster.
 #[derive(Debug)]
@@ -139,7 +61,8 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// When the message was refused; the table is then as before.
+    /// When the message was refused. No shard's state is then changed; a claim of the
+    /// cluster's size counts also when the health check that carries it is refused.
     pub fn apply(
         &mut self,
         input: Input<'_>,
@@ -147,13 +70,9 @@ impl Table {
         changes: &mut Vec<Transition>,
     ) -> Result<(), Refusal> {
         match input {
-            Input::Report(message) => self.report(message, now, None, changes),
-            // The broker's clock may be ahead of ours; nothing happens in the future.
-            Input::Replay(message, stored_ms) => {
-                self.report(message, now, Some(stored_ms.min(now.wall_ms)), changes)
-            }
+            Input::Report(message, stored) => self.report(message, Some(stored), now, changes),
             Input::Health(message) if message.body.state.is_some() => {
-                self.report(message, now, None, changes)
+                self.report(message, None, now, changes)
             }
             Input::Health(message) => self.health(message, now, changes),
             Input::Tick => {
@@ -167,6 +86,10 @@ impl Table {
             }
             Input::SightRegained => {
                 self.regain_sight(now);
+                Ok(())
+            }
+            Input::ClockStepped(by_ms) => {
+                self.shift_times(by_ms);
                 Ok(())
             }
         }
@@ -200,21 +123,56 @@ impl Table {
         self.judging_since_ms
     }
 
-    /// Takes a block over that an aggregator kept. Shards that there are no more are left out.
-    pub fn restore(&mut self, block: &TableBlock, now: Moment) {
+    /// Takes a block over that an aggregator kept. Shards that there are no more are left
+    /// out. `same_stream`: the sequence up to which the block is true counts in the present stream.
+    pub fn restore(&mut self, block: &TableBlock, same_stream: bool, now: Moment) {
         let time = self.sight.time(now.mono);
-        let Some(cluster) = self.cluster_mut(&block.cluster) else {
-            return;
-        };
-        let first = block.block.saturating_mul(BLOCK_LEN);
-        for (shard, row) in (first..cluster.info.total).zip(&block.rows) {
-            if let Some(place) = cluster.rows.get_mut(shard as usize) {
-                *place = row.clone();
-            }
-            if row.reported() && row.state != State::Unhealthy {
-                cluster.deadlines.arm(shard, time);
-            } else {
-                cluster.deadlines.disarm(shard);
+        if let Some(cluster) = self.cluster_mut(&block.cluster) {
+            cluster.restore(Kept {
+                block,
+                same_stream,
+                now,
+                time,
+            });
+        }
+    }
+
+    /// Takes a size over that an aggregator learned; before the cluster's blocks. What
+    /// reports up to the sequence `known_to` claim is past. Sizes that are configured stay.
+    pub fn restore_total(&mut self, kept: &ClusterInfo, known_to: u64) {
+        if let Some(cluster) = self.cluster_mut(&kept.name) {
+            cluster.restore_total(kept.total, known_to);
+        }
+    }
+
+    /// At a take-over: merges a block that the last leader kept into this table, which
+    /// followed and judged nobody. What the last leader may not have told is added to
+    /// `changes`. All shards have one timeout from now.
+    pub fn adopt(
+        &mut self,
+        block: &TableBlock,
+        same_stream: bool,
+        now: Moment,
+        changes: &mut Vec<Transition>,
+    ) {
+        let time = self.sight.time(now.mono);
+        if let Some(cluster) = self.cluster_mut(&block.cluster) {
+            let kept = Kept {
+                block,
+                same_stream,
+                now,
+                time,
+            };
+            cluster.adopt(kept, changes);
+        }
+    }
+
+    /// The stream of reports is another one: no report of it is known.
+    pub fn forget_sequences(&mut self) {
+        for cluster in &mut self.clusters {
+            cluster.sequences.fill(0);
+            if let Some(learned) = &mut cluster.learned {
+                learned.forget_sequences();
             }
         }
     }
@@ -269,43 +227,85 @@ impl Table {
         (take(&mut cluster.heard), take(&mut cluster.healed))
     }
 
+    /// Which sizes were learned since this was last asked.
+    pub fn take_resizes(&mut self) -> Vec<Resize> {
+        let mut resizes = Vec::new();
+        for (place, cluster) in self.clusters.iter_mut().enumerate() {
+            let after = cluster.info.total;
+            let before = std::mem::replace(&mut cluster.total_told, after);
+            if before != after {
+                resizes.push(Resize {
+                    place,
+                    name: cluster.info.name.clone(),
+                    before,
+                    after,
+                });
+            }
+        }
+        resizes
+    }
+
+    /// Which bots said another size than is configured; each number of each cluster
+    /// once, and only the first few.
+    pub fn take_disagreements(&mut self) -> Vec<Disagreement> {
+        let clusters = self.clusters.iter_mut();
+        clusters
+            .flat_map(|cluster| std::mem::take(&mut cluster.disagreements.untold))
+            .collect()
+    }
+
     fn cluster_mut(&mut self, name: &ClusterName) -> Option<&mut Cluster> {
         let place = *self.places.get(name)?;
         self.clusters.get_mut(place)
     }
 
-    fn checked(&mut self, name: &ClusterName, shard: ShardId) -> Result<&mut Cluster, Refusal> {
+    /// The cluster of a message that is fit to be applied; `None` when it is known already.
+    fn admit(
+        &mut self,
+        message: Message<'_>,
+        sequence: Option<u64>,
+        time: Duration,
+    ) -> Result<Option<&mut Cluster>, Refusal> {
         let cluster = self
-            .cluster_mut(name)
-            .ok_or_else(|| Refusal::Cluster(name.clone()))?;
-        if shard.get() >= cluster.info.total {
-            return Err(Refusal::Range {
-                cluster: name.clone(),
-                shard,
-                total: cluster.info.total,
-            });
-        }
-        Ok(cluster)
+            .cluster_mut(message.cluster)
+            .ok_or_else(|| Refusal::Cluster(message.cluster.clone()))?;
+        let is_news = cluster.admit(message, sequence, time)?;
+        Ok(is_news.then_some(cluster))
     }
 
     fn report(
         &mut self,
         message: Message<'_>,
+        stored: Option<Stored>,
         now: Moment,
-        stored_ms: Option<i64>,
         changes: &mut Vec<Transition>,
     ) -> Result<(), Refusal> {
         let time = self.sight.time(now.mono);
         let Message { shard, body, .. } = message;
         let state = body.state.ok_or(Refusal::NoState)?;
-        let cluster = self.checked(message.cluster, shard)?;
-        cluster.hear(shard, &body.details, stored_ms, now.wall_ms);
+        let sequence = stored.map(|stored| stored.sequence);
+        let Some(cluster) = self.admit(message, sequence, time)? else {
+            return Ok(());
+        };
+        let stored_ms = stored.and_then(|stored| stored.at_ms);
+        let at_ms = stored_ms.map_or(now.wall_ms, |at_ms| {
+            cluster.time_within(shard, at_ms, now.wall_ms)
+        });
+        cluster.hear(Life {
+            shard,
+            details: &body.details,
+            at_ms,
+            replayed: stored_ms.is_some(),
+            time,
+        });
         if state == State::Unhealthy {
             cluster.deadlines.disarm(shard.get());
-        } else {
-            cluster.deadlines.arm(shard.get(), time);
         }
-        let at_ms = stored_ms.unwrap_or(now.wall_ms);
+        if let (Some(known), Some(sequence)) =
+            (cluster.sequences.get_mut(shard.get() as usize), sequence)
+        {
+            *known = sequence;
+        }
         cluster.enter(shard, state, Cause::Report, at_ms, changes);
         Ok(())
     }
@@ -318,13 +318,20 @@ impl Table {
     ) -> Result<(), Refusal> {
         let time = self.sight.time(now.mono);
         let shard = message.shard;
-        let cluster = self.checked(message.cluster, shard)?;
+        let Some(cluster) = self.admit(message, None, time)? else {
+            return Ok(());
+        };
         let row = cluster.rows.get(shard.get() as usize);
         let Some(state) = row.filter(|row| row.reported()).map(|row| row.state) else {
             return Err(Refusal::NeverReported(shard, message.cluster.clone()));
         };
-        cluster.hear(shard, &message.body.details, None, now.wall_ms);
-        cluster.deadlines.arm(shard.get(), time);
+        cluster.hear(Life {
+            shard,
+            details: &message.body.details,
+            at_ms: now.wall_ms,
+            replayed: false,
+            time,
+        });
         if state == State::Unhealthy {
             cluster.enter(shard, State::Online, Cause::Health, now.wall_ms, changes);
             if let Some(healed) = cluster.healed.get_mut(shard.block() as usize) {
@@ -341,6 +348,13 @@ impl Table {
         let time = self.sight.time(now.mono);
         for cluster in &mut self.clusters {
             cluster.judge(time, now.wall_ms, changes);
+        }
+    }
+
+    fn shift_times(&mut self, by_ms: i64) {
+        self.judging_since_ms = self.judging_since_ms.map(|ms| ms.saturating_add(by_ms));
+        for cluster in &mut self.clusters {
+            cluster.shift_times(by_ms);
         }
     }
 

@@ -96,6 +96,16 @@ struct Wire {
 }
 
 impl TableBlock {
+    /// Moves all times by so many milliseconds: the clock that they were read off differs from another.
+    pub fn shift_times(&mut self, by_ms: i64) {
+        let shift = |time: &mut i64| *time = time.saturating_add(by_ms);
+        shift(&mut self.at_ms);
+        for row in &mut self.rows {
+            row.since_ms.as_mut().map(shift);
+            row.last_heard_ms.as_mut().map(shift);
+        }
+    }
+
     /// The value of the block's key.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -80,8 +80,11 @@ impl ClusterList {
         }
         let mut names = std::collections::BTreeSet::new();
         for info in &wire.clusters {
-            let known = (1..=SHARDS_MAX).contains(&info.total);
-            if !known && !(info.auto && info.total == 0) {
+            let possible = match info.total {
+                0 => info.auto,
+                total => total <= SHARDS_MAX,
+            };
+            if !possible {
                 return Err(DecodeError::Inconsistent(
                     "a cluster has an impossible size",
                 ));

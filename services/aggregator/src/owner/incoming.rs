@@ -2,12 +2,12 @@
 
 use glance_protocol::{ClusterName, ReportBody, ShardId, Subject, body::BodyError};
 
-use super::{HealthCheck, Owner};
+use super::{HealthCheck, Owner, Role};
 use crate::{
     order::Key,
     states::StoredReport,
     store::STATE_MESSAGE_BYTES_MAX,
-    table::{Input, Message, Moment},
+    table::{Input, Message, Moment, Refusal, Stored},
 };
 
 /// A report that was read, or why it was not.
@@ -25,7 +25,7 @@ impl Owner {
         for check in &before {
             self.apply_health(check, now);
         }
-        if !self.apply_report(report, &parsed, now) {
+        if !self.apply_report(report, &parsed, now) && self.role == Role::Leading {
             self.refusals.delete(&self.store, report.sequence);
         }
         for check in &after {
@@ -39,7 +39,7 @@ impl Owner {
         let (cluster, shard, body) = match parsed {
             Ok(parsed) => parsed,
             Err(reason) => {
-                self.refusals.refuse(subject, reason);
+                self.refuse(subject, reason);
                 return false;
             }
         };
@@ -48,21 +48,26 @@ impl Owner {
             shard: *shard,
             body,
         };
-        if self.is_known(message, report.sequence) {
-            return true;
-        }
-        match report.stored_ms {
-            Some(ms) => self.apply(Input::Replay(message, ms), now, subject),
-            None => self.apply(Input::Report(message), now, subject),
+        let stored = Stored {
+            sequence: report.sequence,
+            at_ms: report.stored_ms,
+        };
+        match self.try_apply(Input::Report(message, stored), now) {
+            Ok(()) => true,
+            // It was right when it was sent.
+            Err(Refusal::Gone { .. }) => false,
+            Err(refusal) => {
+                self.refuse(subject, &refusal.to_string());
+                false
+            }
         }
     }
 
-    /// Whether the kept block has this report in it already.
-    fn is_known(&self, message: Message<'_>, sequence: u64) -> bool {
-        let place = self.table.place(message.cluster);
-        place
-            .and_then(|place| self.known.get(place)?.get(message.shard.block() as usize))
-            .is_some_and(|known| sequence <= known.sequence && message.shard.offset() < known.len)
+    /// Tells of a refused message, if that is ours to tell.
+    pub(super) fn refuse(&mut self, subject: &str, reason: &str) {
+        if self.role == Role::Leading {
+            self.refusals.refuse(subject, reason);
+        }
     }
 
     /// Notes reports as they are published, before the stream delivers them.
@@ -73,7 +78,7 @@ impl Owner {
             if body_len > STATE_MESSAGE_BYTES_MAX {
                 // The broker does not store it, and tells only who asks for an acknowledgement.
                 let reason = BodyError::TooLarge(body_len).to_string();
-                self.refusals.refuse(&message.subject, &reason);
+                self.refuse(&message.subject, &reason);
                 continue;
             }
             if let Ok(Subject::State(cluster, shard)) = Subject::parse(&message.subject)
@@ -91,13 +96,13 @@ impl Owner {
             Ok(Subject::Health(cluster, shard)) => (cluster, shard),
             Ok(_) => {
                 let reason = "the subject is none of a health check";
-                return self.refusals.refuse(subject, reason);
+                return self.refuse(subject, reason);
             }
-            Err(cause) => return self.refusals.refuse(subject, &cause.to_string()),
+            Err(cause) => return self.refuse(subject, &cause.to_string()),
         };
         let body = match ReportBody::parse_health(&message.payload) {
             Ok(body) => body,
-            Err(cause) => return self.refusals.refuse(subject, &cause.to_string()),
+            Err(cause) => return self.refuse(subject, &cause.to_string()),
         };
         let key = self.key(&cluster, shard);
         let check = HealthCheck {
@@ -122,8 +127,7 @@ impl Owner {
         };
         if let Err(refusal) = self.try_apply(Input::Health(message), now) {
             let subject = Subject::Health(check.cluster.clone(), check.shard);
-            self.refusals
-                .refuse(&subject.to_string(), &refusal.to_string());
+            self.refuse(&subject.to_string(), &refusal.to_string());
         }
     }
 

@@ -6,11 +6,25 @@ use glance_protocol::{
     Change, ClusterList, Pulse, PulseBlock, PulseCluster, Subject, TableBlock, seconds,
 };
 
-use super::{Owner, PULSE_INTERVAL};
+use super::{Owner, PULSE_INTERVAL, Role};
 use crate::{blocks::Content, table::Moment};
 
 impl Owner {
     pub(super) fn tell_transitions(&mut self) {
+        let disagreements = self.table.take_disagreements();
+        if self.role != Role::Leading {
+            // Who leads tells them. What it had no time for is found when its table is taken over.
+            self.transitions.clear();
+            return;
+        }
+        for it in disagreements {
+            let reason = format!(
+                "the report says that cluster '{}' has {} shards, but {} are configured; it was taken",
+                it.cluster, it.claimed, it.total
+            );
+            let subject = Subject::State(it.cluster, it.shard);
+            self.refusals.disagree(&subject.to_string(), &reason);
+        }
         for transition in self.transitions.drain(..) {
             let subject = Subject::Changed(transition.cluster.clone(), transition.shard);
             let change = Change {
@@ -37,15 +51,17 @@ impl Owner {
     }
 
     pub(super) fn write(&mut self, index: usize, now: Moment) {
-        let Some(content) = self.blocks.slots.get(index).map(|slot| slot.content) else {
+        let Some(slot) = self.blocks.slots.get(index) else {
             return;
         };
-        let value = match content {
-            Content::Clusters => self.cluster_list().to_bytes(),
-            Content::Block(cluster, block) => match self.block(cluster, block, now) {
-                Some(block) => block.to_bytes(),
+        let sequence = slot.sequence.max(self.applied);
+        let value = match slot.content {
+            Content::Clusters => Some(self.cluster_list().to_bytes()),
+            Content::Block(cluster, block) => match self.block(cluster, block, sequence, now) {
+                Some(block) => Some(block.to_bytes()),
                 None => return,
             },
+            Content::Gone => None,
         };
         self.blocks.write(index, value, &self.store.table, now.mono);
     }
@@ -59,14 +75,14 @@ impl Owner {
         }
     }
 
-    fn block(&self, cluster: usize, block: u32, now: Moment) -> Option<TableBlock> {
+    fn block(&self, cluster: usize, block: u32, sequence: u64, now: Moment) -> Option<TableBlock> {
         let info = self.table.clusters().nth(cluster)?;
         Some(TableBlock {
             epoch: self.epoch,
             cluster: info.name.clone(),
             block,
             stream: self.store.states_id.clone(),
-            sequence: self.applied,
+            sequence,
             at_ms: now.wall_ms,
             rows: self.table.rows(cluster, block).to_vec(),
         })

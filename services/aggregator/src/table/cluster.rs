@@ -5,8 +5,12 @@ use std::time::Duration;
 use glance_protocol::{
     BlockSet, Bot, Cause, ClusterInfo, Details, ShardId, ShardRow, State, shard::block_count,
 };
+use glance_runner::fault::{self, Mutation};
 
-use super::{Marks, Transition};
+use super::{
+    Marks, Transition,
+    size::{Disagreements, Learned},
+};
 use crate::{deadlines::Deadlines, sight::Grace};
 
 #[derive(Debug)]
@@ -14,11 +18,31 @@ pub(super) struct Cluster {
     pub(super) info: ClusterInfo,
     pub(super) timeout: Duration,
     pub(super) rows: Vec<ShardRow>,
+    /// For each shard the sequence up to which the stream's reports are in its row.
+    pub(super) sequences: Vec<u64>,
     pub(super) deadlines: Deadlines,
     pub(super) grace: Grace,
     pub(super) marks: Vec<Marks>,
     pub(super) heard: Vec<BlockSet>,
     pub(super) healed: Vec<BlockSet>,
+    /// `None` when the size is configured.
+    pub(super) learned: Option<Learned>,
+    pub(super) disagreements: Disagreements,
+    /// The size when somebody last asked whether it changed.
+    pub(super) total_told: u32,
+}
+
+/// A sign of life.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Life<'a> {
+    pub(super) shard: ShardId,
+    pub(super) details: &'a Details,
+    /// For people, in Unix milliseconds.
+    pub(super) at_ms: i64,
+    /// Whether it was stored while nobody listened.
+    pub(super) replayed: bool,
+    /// When it is heard, on the clock of sight.
+    pub(super) time: Duration,
 }
 
 impl Cluster {
@@ -34,27 +58,38 @@ impl Cluster {
             },
             timeout,
             rows: vec![ShardRow::default(); total as usize],
+            sequences: vec![0; total as usize],
             deadlines: Deadlines::new(total),
             grace: Grace::new(timeout),
             marks: vec![Marks::default(); blocks],
             heard: vec![BlockSet::default(); blocks],
             healed: vec![BlockSet::default(); blocks],
+            learned: bot.total.is_none().then(Learned::default),
+            disagreements: Disagreements::default(),
+            total_told: total,
         }
     }
 
-    /// The first deadline that is not before the end of the grace, on the clock of sight.
+    /// When there is something to judge next, on the clock of sight: not before the end of the grace.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        let (_, heard) = self.deadlines.first()?;
-        Some((heard + self.timeout).max(self.grace.end()))
+        let silence = self
+            .deadlines
+            .first()
+            .map(|(_, heard)| heard + self.timeout);
+        let size = self.learned.as_ref().and_then(|it| it.due(self.timeout));
+        let next = silence.into_iter().chain(size).min()?;
+        Some(next.max(self.grace.end()))
     }
 
-    /// Flags every shard whose deadline has come.
+    /// Takes a lower size whose time has come, and flags every shard whose deadline has.
     pub(super) fn judge(&mut self, time: Duration, wall_ms: i64, changes: &mut Vec<Transition>) {
         if time < self.grace.end() {
             return;
         }
+        // First, so that a shard that goes away is not flagged on its way out.
+        self.shrink(time);
         while let Some((shard, heard)) = self.deadlines.first() {
-            if time.saturating_sub(heard) < self.timeout {
+            if !self.is_silent(heard, time) {
                 break;
             }
             self.deadlines.disarm(shard);
@@ -64,33 +99,47 @@ impl Cluster {
         }
     }
 
-    /// Notes a sign of life: one of now, or one that the broker stored and that may be older than what is known.
-    pub(super) fn hear(
-        &mut self,
-        shard: ShardId,
-        details: &Details,
-        stored_ms: Option<i64>,
-        now_ms: i64,
-    ) {
-        let Some(row) = self.rows.get_mut(shard.get() as usize) else {
+    /// Whether a shard that was heard then is silent for too long.
+    fn is_silent(&self, heard: Duration, time: Duration) -> bool {
+        // The fault: what was known before the first clear sight counts as silence.
+        let no_grace = fault::is(Mutation::NoGrace) && heard.is_zero();
+        no_grace || time.saturating_sub(heard) >= self.timeout
+    }
+
+    /// Notes a sign of life.
+    pub(super) fn hear(&mut self, life: Life<'_>) {
+        let Some(row) = self.rows.get_mut(life.shard.get() as usize) else {
             return;
         };
-        row.last_heard_ms = match stored_ms {
-            Some(stored_ms) => row.last_heard_ms.max(Some(stored_ms)),
-            None => Some(now_ms),
-        };
-        if !details.is_empty() {
-            row.details.update(details);
+        row.last_heard_ms = Some(life.at_ms);
+        if !life.details.is_empty() {
+            row.details.update(life.details);
             row.details.total = None;
         }
-        let block = shard.block() as usize;
+        let block = life.shard.block() as usize;
         // Whoever is told so takes it for a sign of life of now.
-        if let Some(heard) = self.heard.get_mut(block).filter(|_| stored_ms.is_none()) {
-            heard.insert(shard.offset());
+        if let Some(heard) = self.heard.get_mut(block).filter(|_| !life.replayed) {
+            heard.insert(life.shard.offset());
         }
         if let Some(marks) = self.marks.get_mut(block) {
             marks.touched = true;
         }
+        let mut time = life.time;
+        if fault::is(Mutation::NoGrace) {
+            time = time.max(Duration::from_nanos(1));
+        }
+        self.deadlines.arm(life.shard.get(), time);
+        if let Some(learned) = &mut self.learned {
+            learned.hear(life.shard.get(), life.time, self.timeout);
+        }
+    }
+
+    /// The time of a replayed report, for people. The broker's clock may be wrong:
+    /// nothing happened before what is known, and nothing in the future.
+    pub(super) fn time_within(&self, shard: ShardId, at_ms: i64, now_ms: i64) -> i64 {
+        let row = self.rows.get(shard.get() as usize);
+        let known = row.and_then(|row| row.last_heard_ms.max(row.since_ms));
+        at_ms.max(known.unwrap_or(at_ms)).min(now_ms)
     }
 
     /// Makes a shard enter a state. The same state again moves nothing.
@@ -125,6 +174,18 @@ impl Cluster {
                 cause,
                 at_ms,
             });
+        }
+    }
+
+    /// Moves all times by which people see ages.
+    pub(super) fn shift_times(&mut self, by_ms: i64) {
+        for row in &mut self.rows {
+            for time_ms in [&mut row.since_ms, &mut row.last_heard_ms] {
+                *time_ms = time_ms.map(|time_ms| time_ms.saturating_add(by_ms));
+            }
+        }
+        for marks in &mut self.marks {
+            marks.changed = true;
         }
     }
 }

@@ -9,7 +9,7 @@ use async_nats::{Client, jetstream};
 use clap::Parser as _;
 use glance_aggregator::{Aggregator, Options};
 use glance_protocol::{ShardRow, TableBlock, bucket};
-use glance_runner::{Broker, Shutdown};
+use glance_runner::{Broker, Ready, Shutdown};
 use glance_testing::{NatsServer, eventually};
 
 /// How long anything may take on a busy machine.
@@ -61,6 +61,14 @@ impl Running {
             wanted(&row).then_some(row)
         })
         .await
+    }
+
+    /// Waits until the table is complete, whether it leads or not.
+    pub async fn wait_ready(&self) {
+        eventually(LIMIT, || async {
+            matches!(self.aggregator.ready(), Ready::Yes(_)).then_some(())
+        })
+        .await;
     }
 
     pub async fn stop(self) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use glance_protocol::{Bot, Details, ReportBody, ShardRow, State, Timeouts};
+use glance_protocol::{Bot, Cause, Details, ReportBody, ShardRow, State, Timeouts};
 
 /// One past the last place of a list of clusters: a cluster that does not exist.
 pub(crate) const NOBODY: &str = "nobody";
@@ -50,22 +50,40 @@ pub(crate) struct Step {
 /// What happens. A cluster is a place in the configured order.
 #[derive(Debug, Clone)]
 pub(crate) enum Act {
-    Report(usize, u32, ReportBody),
+    Report(usize, u32, ReportBody, Delivery),
     Health(usize, u32, ReportBody),
-    /// A report that is this many milliseconds old; negative when the broker's clock is ahead.
-    Replay(usize, u32, ReportBody, i64),
     Tick,
     /// Wait until the table has something to do, and tick.
     TickAtDeadline,
     SightLost,
     SightRegained,
+    /// Somebody sets the wall clock, and the table is told.
+    ClockStepped(i64),
     /// Keep what the block holds now.
     Keep(usize, u32),
     /// Take over what was kept last of that block, or these rows when nothing was.
     Restore(usize, u32, Vec<ShardRow>),
+    /// Merge the same with what is in the table.
+    Adopt(usize, u32, Vec<ShardRow>),
+    /// Take over a size that was kept when the stream had this many reports less.
+    RestoreTotal(usize, u32, u64),
+    /// The broker lost its store.
+    OtherStream,
     TakeMarks(usize, u32),
     TakeHeard(usize, u32),
+    TakeResizes,
+    TakeDisagreements,
     JudgingSince,
+}
+
+/// How a report comes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Delivery {
+    /// How many reports before the newest one it is, when it comes once more.
+    pub(crate) again: Option<u64>,
+    /// When it was stored while nobody listened: how many milliseconds ago; negative when
+    /// the broker's clock is ahead.
+    pub(crate) age_ms: Option<i64>,
 }
 
 /// A configuration, and what happens to it.
@@ -87,17 +105,20 @@ impl History {
             .enumerate()
             .map(|(index, name)| Bot {
                 name: name.parse().unwrap(),
-                total: Some(match large && index == 0 {
-                    true => 1022 + random.below(6),
-                    false => 1 + random.below(5),
-                }),
+                total: match (random.chance(35), large && index == 0) {
+                    (true, _) => None,
+                    (_, true) => Some(1022 + random.below(6)),
+                    (_, false) => Some(1 + random.below(5)),
+                },
             })
             .collect();
         let timeouts = random.pick(&["30", "30;demo:120", "2;demo:7.5;patron_1:30", "60;main:1"]);
         let steps = if large { steps / 4 } else { steps };
         // In some histories the link hardly ever breaks, in others it flaps all the time.
         let flaps = random.pick(&[1, 5, 30]);
-        let steps = (0..steps).map(|_| step(random, &bots, flaps)).collect();
+        let steps = (0..steps)
+            .map(|_| step(random, &bots, (flaps, large)))
+            .collect();
         Self {
             timeouts: Timeouts::parse(timeouts).unwrap(),
             bots,
@@ -106,7 +127,7 @@ impl History {
     }
 }
 
-fn step(random: &mut Random, bots: &[Bot], flaps: u32) -> Step {
+fn step(random: &mut Random, bots: &[Bot], (flaps, large): (u32, bool)) -> Step {
     let pause_ms = match random.below(20) {
         0..5 => 0,
         5..14 => u64::from(random.below(3_000)),
@@ -122,44 +143,66 @@ fn step(random: &mut Random, bots: &[Bot], flaps: u32) -> Step {
     Step {
         pause: Duration::from_millis(pause_ms),
         wall_step_ms,
-        act: act(random, bots, flaps),
+        act: act(random, bots, (flaps, large)),
     }
 }
 
-fn act(random: &mut Random, bots: &[Bot], flaps: u32) -> Act {
+fn act(random: &mut Random, bots: &[Bot], (flaps, large): (u32, bool)) -> Act {
+    if random.chance(flaps) {
+        return random.pick(&[Act::SightLost, Act::SightRegained, Act::SightRegained]);
+    }
     let cluster = match random.chance(2) {
         true => bots.len(),
         false => random.below(u32::try_from(bots.len()).unwrap_or(1)) as usize,
     };
-    let total = bots.get(cluster).map_or(3, |bot| bot.total.unwrap_or(0));
+    let bot = bots.get(cluster);
+    let is_auto = bot.is_some_and(|bot| bot.total.is_none());
+    let usual = if large && cluster == 0 { 1027 } else { 5 };
+    let total = bot.and_then(|bot| bot.total).unwrap_or(usual);
     let shard = match random.chance(3) {
         true => random.pick(&[total, total + 1, 4_711, 262_143]),
         // The last few shards: in a large cluster these are the ones around the border of a block.
         false => total - 1 - random.below(total.min(6)),
     };
+    // Most bots of a cluster that learns its size tell it, and not always the same.
+    let claim = random.chance(if is_auto { 50 } else { 10 });
+    let claim = claim.then(|| total + 2 - random.below(total.min(7)));
     let block = random.pick(&[0, 0, 0, 1, 2]);
-    if random.chance(flaps) {
-        return random.pick(&[Act::SightLost, Act::SightRegained, Act::SightRegained]);
-    }
     match random.below(100) {
-        0..25 => Act::Report(cluster, shard, report(random)),
-        25..50 => Act::Health(cluster, shard, health(random)),
-        50..56 => {
-            let age_ms = i64::from(random.below(7_200_000)) - 60_000;
-            Act::Replay(cluster, shard, report(random), age_ms)
+        0..27 => Act::Report(cluster, shard, report(random, claim), delivery(random)),
+        27..50 => Act::Health(cluster, shard, health(random, claim)),
+        50..61 => Act::Tick,
+        61..71 => Act::TickAtDeadline,
+        71..76 => Act::Keep(cluster, block),
+        76 => Act::Restore(cluster, block, Vec::new()),
+        77 => Act::Restore(cluster, block, rows(random)),
+        78..81 => Act::Adopt(cluster, block, Vec::new()),
+        81 => Act::Adopt(cluster, block, rows(random)),
+        82 => {
+            let kept = random.pick(&[0, 1, total, total + 1, total.saturating_sub(2)]);
+            Act::RestoreTotal(cluster, kept, u64::from(random.below(20)))
         }
-        56..70 => Act::Tick,
-        70..80 => Act::TickAtDeadline,
-        80..83 => Act::Keep(cluster, block),
-        83 => Act::Restore(cluster, block, Vec::new()),
-        84 => Act::Restore(cluster, block, rows(random)),
-        85..91 => Act::TakeMarks(cluster, block),
-        91..96 => Act::TakeHeard(cluster, block),
+        83 => match random.chance(30) {
+            true => Act::OtherStream,
+            false => Act::ClockStepped((i64::from(random.below(7_200)) - 3_600) * 1_000),
+        },
+        84..89 => Act::TakeMarks(cluster, block),
+        89..94 => Act::TakeHeard(cluster, block),
+        94..96 => Act::TakeResizes,
+        96 => Act::TakeDisagreements,
         _ => Act::JudgingSince,
     }
 }
 
-fn report(random: &mut Random) -> ReportBody {
+fn delivery(random: &mut Random) -> Delivery {
+    let again = random.chance(10).then(|| u64::from(random.below(10)));
+    let age_ms = random
+        .chance(20)
+        .then(|| i64::from(random.below(7_200_000)) - 60_000);
+    Delivery { again, age_ms }
+}
+
+fn report(random: &mut Random, total: Option<u32>) -> ReportBody {
     // Most shards are fine; and there may be no state, which is refused.
     let state = match random.below(40) {
         0 => None,
@@ -168,22 +211,22 @@ fn report(random: &mut Random) -> ReportBody {
     };
     ReportBody {
         state,
-        ..details(random)
+        ..details(random, total)
     }
 }
 
-fn health(random: &mut Random) -> ReportBody {
+fn health(random: &mut Random, total: Option<u32>) -> ReportBody {
     match random.chance(15) {
-        true => report(random),
-        false => details(random),
+        true => report(random, total),
+        false => details(random, total),
     }
 }
 
-fn details(random: &mut Random) -> ReportBody {
-    let mut details = Details::default();
-    if random.chance(10) {
-        details.total = Some(1 + random.below(9));
-    }
+fn details(random: &mut Random, total: Option<u32>) -> ReportBody {
+    let mut details = Details {
+        total,
+        ..Details::default()
+    };
     if random.chance(10) {
         details.group = Some(random.pick(&["0", "1", "europe"]).into());
     }
@@ -204,8 +247,9 @@ fn rows(random: &mut Random) -> Vec<ShardRow> {
             false => ShardRow {
                 state: random.pick(&State::ALL),
                 previous: random.pick(&State::ALL),
-                cause: Some(glance_protocol::Cause::Report),
-                since_ms: Some(i64::from(random.below(1_000_000))),
+                cause: Some(random.pick(&[Cause::Report, Cause::Health, Cause::Timeout])),
+                // Another clock may be far ahead.
+                since_ms: Some(random.pick(&[1_000_000, 1_795_350_000_000, 1_900_000_000_000])),
                 last_heard_ms: Some(i64::from(random.below(1_000_000))),
                 details: Details::default(),
             },

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use glance_aggregator::table::{Input, Message, Moment, Table, Transition};
+use glance_aggregator::table::{Input, Message, Moment, Stored, Table, Transition};
 use glance_protocol::{
     ReportBody, ShardId, ShardRow, State, TableBlock, Timeouts, config::parse_bots,
 };
@@ -28,6 +28,7 @@ struct World {
     next_health: Duration,
     random: Random,
     flagged: Vec<(u32, Duration)>,
+    sequence: u64,
 }
 
 impl World {
@@ -42,6 +43,7 @@ impl World {
             next_health: millis(random.below(10_000)),
             random,
             flagged: Vec::new(),
+            sequence: 0,
         };
         world.apply(Input::SightRegained);
         for shard in [ALIVE, DEAD] {
@@ -71,8 +73,13 @@ impl World {
             shard: ShardId::new(shard).unwrap(),
             body: &body,
         };
+        self.sequence += 1;
+        let stored = Stored {
+            sequence: self.sequence,
+            at_ms: None,
+        };
         self.apply(match state {
-            Some(_) => Input::Report(message),
+            Some(_) => Input::Report(message, stored),
             None => Input::Health(message),
         });
     }
@@ -224,7 +231,7 @@ fn a_restored_table_is_the_same_table() {
     let mut next = World::new(2);
     next.table = Table::new(&parse_bots("main:3").unwrap(), &Timeouts::default());
     let read = TableBlock::from_bytes(&kept.to_bytes()).unwrap();
-    next.table.restore(&read, next.now);
+    next.table.restore(&read, true, next.now);
     assert_eq!(next.table.rows(0, 0), world.table.rows(0, 0));
     assert_eq!(next.table.rows(0, 0)[2], ShardRow::default());
 

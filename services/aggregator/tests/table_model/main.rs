@@ -8,9 +8,13 @@
 mod history;
 mod link;
 mod model;
+mod model_cluster;
 mod run;
+mod scene;
+mod sizes;
+mod takeover;
 
-use history::History;
+use history::{Act, History};
 use run::{Run, Trace};
 
 const SEED: u64 = 20_261_122;
@@ -79,11 +83,17 @@ fn steps_of_the_wall_clock_change_no_state() {
     let trace = |history: &History| -> Result<Trace, String> { Ok(Run::of(history)?.trace) };
     for seed in seeds(HISTORIES / 10) {
         check(seed, |history| {
+            let mut history = history.clone();
+            // Two aggregators' times can be compared only by a clock that nobody steps in secret.
+            let steps = history.steps.iter_mut();
+            for step in steps.filter(|step| matches!(step.act, Act::Adopt(..))) {
+                step.act = Act::Tick;
+            }
             let mut steady = history.clone();
             for step in &mut steady.steps {
                 step.wall_step_ms = 0;
             }
-            match trace(history)? == trace(&steady)? {
+            match trace(&history)? == trace(&steady)? {
                 true => Ok(()),
                 false => Err("the wall clock made a difference".to_owned()),
             }

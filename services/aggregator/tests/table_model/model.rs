@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use glance_aggregator::table::Moment;
-use glance_protocol::{Bot, Cause, Details, ReportBody, ShardRow, State, Timeouts};
+use glance_protocol::{Bot, Cause, ReportBody, ShardRow, State, Timeouts};
+
+use crate::model_cluster::{Cluster, Shard};
 
 /// A place of a shard: its cluster in the configured order, and its id.
 pub(crate) type Place = (usize, u32);
@@ -25,28 +27,20 @@ pub(crate) struct Expected {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Cluster,
-    Range,
+    /// Of a cluster of this many shards.
+    Range(u32),
+    Gone,
+    SizeUnknown,
     NeverReported,
     NoState,
 }
 
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Shard {
-    pub(crate) row: ShardRow,
-    /// The last sign of life on the clock that stands still while blind.
-    heard: Duration,
-    /// What happened since somebody asked for the marks of its block: a change, a sign of life.
-    pub(crate) changed: bool,
-    pub(crate) touched: bool,
-    /// What happened since somebody asked who was heard in its block.
-    pub(crate) beat: bool,
-    pub(crate) healed: bool,
-}
-
-#[derive(Debug)]
-pub(crate) struct Cluster {
-    pub(crate) timeout: Duration,
-    pub(crate) shards: Vec<Shard>,
+/// A kept block, or a part of one.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    pub(crate) rows: Vec<ShardRow>,
+    /// In the present stream; 0 when it counts in another one.
+    pub(crate) sequence: u64,
 }
 
 #[derive(Debug)]
@@ -60,10 +54,7 @@ pub(crate) struct Model {
 
 impl Model {
     pub(crate) fn new(bots: &[Bot], timeouts: &Timeouts) -> Self {
-        let cluster = |bot: &Bot| Cluster {
-            timeout: timeouts.of(&bot.name),
-            shards: vec![Shard::default(); bot.total.unwrap_or(0) as usize],
-        };
+        let cluster = |bot: &Bot| Cluster::new(bot.total, timeouts.of(&bot.name));
         Self {
             clusters: bots.iter().map(cluster).collect(),
             clear: Vec::new(),
@@ -128,31 +119,32 @@ impl Model {
         before.map(|(from, to)| to.unwrap_or(*from) - *from).sum()
     }
 
-    fn find(&mut self, (cluster, shard): Place) -> Result<&mut Shard, Kind> {
-        let cluster = self.clusters.get_mut(cluster).ok_or(Kind::Cluster)?;
-        cluster.shards.get_mut(shard as usize).ok_or(Kind::Range)
-    }
-
-    /// A report; `stored_ms` is the broker's time of one that is replayed.
+    /// A report; with its sequence when the stream delivered it, and with the broker's
+    /// time when it is replayed.
     pub(crate) fn report(
         &mut self,
         place: Place,
         body: &ReportBody,
         now: Moment,
-        stored_ms: Option<i64>,
+        (sequence, stored_ms): (Option<u64>, Option<i64>),
     ) -> Result<Option<Expected>, Kind> {
         let clock = self.clock(now.mono);
         let state = body.state.ok_or(Kind::NoState)?;
-        // Nothing happens in the future, whatever the broker's clock says.
-        let at_ms = stored_ms.unwrap_or(now.wall_ms).min(now.wall_ms);
-        let shard = self.find(place)?;
-        let heard_ms = match (stored_ms, shard.row.last_heard_ms) {
-            (Some(_), Some(known_ms)) => at_ms.max(known_ms),
-            _ => at_ms,
+        let cluster = self.clusters.get_mut(place.0).ok_or(Kind::Cluster)?;
+        if !cluster.admit(place.1, body.details.total, sequence, clock)? {
+            return Ok(None);
+        }
+        let shard = cluster.hear(place.1, clock);
+        // Nothing happens in the future, or before what is known, whatever the broker's clock says.
+        let known = [stored_ms, shard.row.last_heard_ms, shard.row.since_ms];
+        let at_ms = match stored_ms {
+            Some(_) => known.into_iter().flatten().max().unwrap().min(now.wall_ms),
+            None => now.wall_ms,
         };
-        shard.sign_of_life(clock, heard_ms, &body.details);
+        shard.sign_of_life(clock, at_ms, &body.details);
         // Viewers would take a replayed report for a sign of life of now.
         shard.beat |= stored_ms.is_none();
+        shard.sequence = sequence.unwrap_or(shard.sequence);
         Ok(shard.enter(place, state, Cause::Report, at_ms))
     }
 
@@ -163,13 +155,15 @@ impl Model {
         now: Moment,
     ) -> Result<Option<Expected>, Kind> {
         if body.state.is_some() {
-            return self.report(place, body, now, None);
+            return self.report(place, body, now, (None, None));
         }
         let clock = self.clock(now.mono);
-        let shard = self.find(place)?;
-        if shard.row.since_ms.is_none() {
+        let cluster = self.clusters.get_mut(place.0).ok_or(Kind::Cluster)?;
+        cluster.admit(place.1, body.details.total, None, clock)?;
+        if cluster.shards[place.1 as usize].row.since_ms.is_none() {
             return Err(Kind::NeverReported);
         }
+        let shard = cluster.hear(place.1, clock);
         shard.sign_of_life(clock, now.wall_ms, &body.details);
         shard.beat = true;
         if shard.row.state != State::Unhealthy {
@@ -185,16 +179,16 @@ impl Model {
             return flagged;
         }
         let clock = self.clock(now.mono);
-        for cluster in 0..self.clusters.len() {
-            if clock < self.grace_end(self.clusters[cluster].timeout) {
+        for index in 0..self.clusters.len() {
+            if clock < self.grace_end(self.clusters[index].timeout) {
                 continue;
             }
-            let Cluster { timeout, shards } = &mut self.clusters[cluster];
-            for (id, shard) in (0..).zip(shards) {
-                if shard.waited_for() && clock - shard.heard >= *timeout {
-                    let place = (cluster, id);
+            let cluster = &mut self.clusters[index];
+            cluster.shrink(clock);
+            for (id, shard) in (0..).zip(&mut cluster.shards) {
+                if shard.waited_for() && clock - shard.heard >= cluster.timeout {
                     flagged.extend(shard.enter(
-                        place,
+                        (index, id),
                         State::Unhealthy,
                         Cause::Timeout,
                         now.wall_ms,
@@ -205,13 +199,16 @@ impl Model {
         flagged
     }
 
-    /// When the next shard is flagged if nothing else happens, on the monotonic clock.
+    /// When the next shard is flagged, or the next size taken, if nothing else happens: on the
+    /// monotonic clock.
     pub(crate) fn next_flag(&self) -> Option<Duration> {
         let mut next: Option<Duration> = None;
         for cluster in self.clusters.iter().filter(|_| self.is_clear()) {
             let grace_end = self.grace_end(cluster.timeout);
-            for shard in cluster.shards.iter().filter(|shard| shard.waited_for()) {
-                let flag = self.moment((shard.heard + cluster.timeout).max(grace_end));
+            let waited_for = cluster.shards.iter().filter(|shard| shard.waited_for());
+            let ends = waited_for.map(|shard| shard.heard + cluster.timeout);
+            for end in ends.chain(cluster.pending().map(|(_, due)| due)) {
+                let flag = self.moment(end.max(grace_end));
                 next = Some(next.map_or(flag, |next| next.min(flag)));
             }
         }
@@ -243,54 +240,74 @@ impl Model {
     }
 
     /// Takes rows over as they are; whoever is waited for counts as heard now.
-    pub(crate) fn restore(&mut self, places: &[Place], rows: &[ShardRow], now: Moment) {
+    pub(crate) fn restore(&mut self, (cluster, block): (usize, u32), kept: &Kept, now: Moment) {
         let clock = self.clock(now.mono);
-        for (place, row) in places.iter().zip(rows) {
-            let shard = self.shard(*place);
-            shard.row = row.clone();
+        for (place, row) in self.block(cluster, block).into_iter().zip(&kept.rows) {
+            let shard = self.shard(place);
+            shard.row = not_after(row, now);
             shard.heard = clock;
+            shard.sequence = kept.sequence;
+        }
+        if let Some(cluster) = self.clusters.get_mut(cluster) {
+            cluster.newest = cluster.newest.max(kept.sequence);
+        }
+    }
+
+    /// Merges rows of the last leader with what is known here.
+    pub(crate) fn adopt(
+        &mut self,
+        (cluster, block): (usize, u32),
+        kept: &Kept,
+        now: Moment,
+    ) -> Vec<Expected> {
+        let clock = self.clock(now.mono);
+        let places = self.block(cluster, block);
+        let mut untold = Vec::new();
+        for (offset, place) in places.iter().enumerate() {
+            let row = kept.rows.get(offset);
+            let theirs = not_after(&row.cloned().unwrap_or_default(), now);
+            let shard = self.shard(*place);
+            untold.extend(shard.merge(*place, &theirs, kept.sequence));
+            shard.heard = clock;
+            if row.is_some() {
+                shard.sequence = shard.sequence.max(kept.sequence);
+            }
+        }
+        let rows: Vec<_> = places.iter().map(|p| self.shard(*p).row.clone()).collect();
+        if let Some(first) = places.first() {
+            self.shard(*first).touched = true;
+            self.shard(*first).changed |= rows != kept.rows;
+        }
+        if let Some(cluster) = self.clusters.get_mut(cluster) {
+            cluster.newest = cluster.newest.max(kept.sequence);
+        }
+        untold
+    }
+
+    pub(crate) fn step_clock(&mut self, by_ms: i64) {
+        self.judging_since_ms = self.judging_since_ms.map(|ms| ms + by_ms);
+        let clusters = self.clusters.iter_mut();
+        for shard in clusters.flat_map(|cluster| &mut cluster.shards) {
+            shard.row.since_ms = shard.row.since_ms.map(|ms| ms + by_ms);
+            shard.row.last_heard_ms = shard.row.last_heard_ms.map(|ms| ms + by_ms);
+            shard.changed = true;
+        }
+    }
+
+    pub(crate) fn forget_sequences(&mut self) {
+        for cluster in &mut self.clusters {
+            (cluster.known_to, cluster.newest, cluster.claimed_in) = (0, 0, 0);
+            for shard in &mut cluster.shards {
+                shard.sequence = 0;
+            }
         }
     }
 }
 
-impl Shard {
-    /// Whether silence makes it Unhealthy.
-    fn waited_for(&self) -> bool {
-        self.row.since_ms.is_some() && self.row.state != State::Unhealthy
-    }
-
-    fn sign_of_life(&mut self, clock: Duration, wall_ms: i64, details: &Details) {
-        self.heard = clock;
-        self.row.last_heard_ms = Some(wall_ms);
-        if details.group.is_some() {
-            self.row.details.group.clone_from(&details.group);
-        }
-        if details.latency_ms.is_some() {
-            self.row.details.latency_ms = details.latency_ms;
-        }
-        self.touched = true;
-    }
-
-    /// `since`, `previous` and `cause` speak of the moment when the state was
-    /// entered, so the same state again changes none of them.
-    fn enter(&mut self, place: Place, state: State, cause: Cause, at_ms: i64) -> Option<Expected> {
-        let first = self.row.since_ms.is_none();
-        let previous = self.row.state;
-        if previous == state && !first {
-            return None;
-        }
-        self.changed = true;
-        self.row.state = state;
-        self.row.previous = previous;
-        self.row.cause = Some(cause);
-        self.row.since_ms = Some(at_ms);
-        // A first report of Unknown changes nothing that anybody sees.
-        (previous != state).then_some(Expected {
-            place,
-            state,
-            previous,
-            cause,
-            at_ms,
-        })
+fn not_after(row: &ShardRow, now: Moment) -> ShardRow {
+    ShardRow {
+        since_ms: row.since_ms.map(|ms| ms.min(now.wall_ms)),
+        last_heard_ms: row.last_heard_ms.map(|ms| ms.min(now.wall_ms)),
+        ..row.clone()
     }
 }

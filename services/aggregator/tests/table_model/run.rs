@@ -2,12 +2,14 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use glance_aggregator::table::{Input, Marks, Message, Moment, Refusal, Table, Transition};
-use glance_protocol::{BlockSet, Cause, ClusterName, ShardId, ShardRow, State, TableBlock};
+use glance_aggregator::table::{Input, Marks, Message, Moment, Refusal, Stored, Table, Transition};
+use glance_protocol::{
+    BlockSet, Cause, ClusterInfo, ClusterName, ShardId, ShardRow, State, TableBlock,
+};
 
 use crate::{
-    history::{Act, History, NOBODY, Step},
-    model::{Expected, Kind, Model, Place},
+    history::{Act, Delivery, History, NOBODY, Step},
+    model::{Expected, Kept, Kind, Model, Place},
 };
 
 /// What happened, without the times of the wall clock.
@@ -23,12 +25,24 @@ macro_rules! equal {
     };
 }
 
+/// A kept block.
+#[derive(Debug, Clone)]
+struct Block {
+    rows: Vec<ShardRow>,
+    stream: u32,
+    sequence: u64,
+}
+
 pub(crate) struct Run {
     names: Vec<ClusterName>,
     table: Table,
     model: Model,
     now: Moment,
-    kept: HashMap<(usize, u32), Vec<ShardRow>>,
+    /// What was kept last of each block.
+    kept: HashMap<(usize, u32), Block>,
+    /// Which stream there is, and how many reports it took.
+    stream: u32,
+    sequence: u64,
     pub(crate) trace: Trace,
 }
 
@@ -45,6 +59,8 @@ impl Run {
                 wall_ms: 1_795_350_000_000,
             },
             kept: HashMap::new(),
+            stream: 1,
+            sequence: 0,
             trace: Trace::new(),
         };
         for (index, step) in history.steps.iter().enumerate() {
@@ -59,12 +75,28 @@ impl Run {
         self.now.wall_ms += step.wall_step_ms;
         match &step.act {
             Act::Keep(cluster, block) => {
-                let rows = self.table.rows(*cluster, *block).to_vec();
-                self.kept.insert((*cluster, *block), rows);
+                let kept = Block {
+                    rows: self.table.rows(*cluster, *block).to_vec(),
+                    stream: self.stream,
+                    sequence: self.sequence,
+                };
+                self.kept.insert((*cluster, *block), kept);
             }
-            Act::Restore(cluster, block, rows) => self.restore(*cluster, *block, rows),
+            Act::Restore(cluster, block, rows) => self.restore((*cluster, *block), rows),
+            Act::Adopt(cluster, block, rows) => self.adopt((*cluster, *block), rows)?,
+            Act::RestoreTotal(cluster, total, before) => {
+                self.restore_total(*cluster, *total, self.sequence.saturating_sub(*before));
+            }
+            Act::OtherStream => {
+                self.stream += 1;
+                self.sequence = 0;
+                self.table.forget_sequences();
+                self.model.forget_sequences();
+            }
             Act::TakeMarks(cluster, block) => self.take_marks(*cluster, *block)?,
             Act::TakeHeard(cluster, block) => self.take_heard(*cluster, *block)?,
+            Act::TakeResizes => self.take_resizes()?,
+            Act::TakeDisagreements => self.take_disagreements()?,
             Act::JudgingSince => {
                 let since_ms = self.table.judging_since_ms(self.now);
                 equal!(
@@ -86,27 +118,27 @@ impl Run {
 
     fn apply(&mut self, act: &Act) -> Result<(), String> {
         let (cluster, shard, body) = match act {
-            Act::Report(cluster, shard, body)
-            | Act::Health(cluster, shard, body)
-            | Act::Replay(cluster, shard, body, _) => (*cluster, *shard, body),
+            Act::Report(cluster, shard, body, _) | Act::Health(cluster, shard, body) => {
+                (*cluster, *shard, body)
+            }
             _ => return self.apply_other(act),
+        };
+        let (place, now) = ((cluster, shard), self.now);
+        let stored = match act {
+            Act::Report(.., delivery) => Some(self.deliver(*delivery)),
+            _ => None,
         };
         let message = Message {
             cluster: &self.names[cluster],
             shard: ShardId::new(shard).unwrap(),
             body,
         };
-        let (place, now) = ((cluster, shard), self.now);
-        let (input, expected) = match act {
-            Act::Health(..) => (Input::Health(message), self.model.health(place, body, now)),
-            Act::Replay(.., age_ms) => {
-                let stored_ms = now.wall_ms - age_ms;
-                let expected = self.model.report(place, body, now, Some(stored_ms));
-                (Input::Replay(message, stored_ms), expected)
-            }
-            _ => {
-                let expected = self.model.report(place, body, now, None);
-                (Input::Report(message), expected)
+        let (input, expected) = match stored {
+            None => (Input::Health(message), self.model.health(place, body, now)),
+            Some(stored) => {
+                let delivery = (Some(stored.sequence), stored.at_ms);
+                let expected = self.model.report(place, body, now, delivery);
+                (Input::Report(message, stored), expected)
             }
         };
         let mut changes = Vec::new();
@@ -120,6 +152,15 @@ impl Run {
         self.compare_changes(&changes, expected.into_iter().flatten().collect())
     }
 
+    /// The stream delivers a new report, or an old one once more.
+    fn deliver(&mut self, delivery: Delivery) -> Stored {
+        self.sequence += u64::from(delivery.again.is_none());
+        Stored {
+            sequence: self.sequence.saturating_sub(delivery.again.unwrap_or(0)),
+            at_ms: delivery.age_ms.map(|age_ms| self.now.wall_ms - age_ms),
+        }
+    }
+
     fn apply_other(&mut self, act: &Act) -> Result<(), String> {
         let (input, expected) = match act {
             Act::SightLost => {
@@ -129,6 +170,11 @@ impl Run {
             Act::SightRegained => {
                 self.model.regain_sight(self.now);
                 (Input::SightRegained, Vec::new())
+            }
+            Act::ClockStepped(by_ms) => {
+                self.now.wall_ms += by_ms;
+                self.model.step_clock(*by_ms);
+                (Input::ClockStepped(*by_ms), Vec::new())
             }
             _ => (Input::Tick, self.model.tick(self.now)),
         };
@@ -155,23 +201,90 @@ impl Run {
         }
     }
 
-    fn restore(&mut self, cluster: usize, block: u32, rows: &[ShardRow]) {
-        let rows = match self.kept.get(&(cluster, block)) {
-            Some(kept) if rows.is_empty() => kept.clone(),
-            _ => rows.to_vec(),
+    /// What was kept last of a block, or these rows when nothing was: once as the
+    /// table is told it, and once as the model is.
+    fn read(&self, key: (usize, u32), rows: &[ShardRow]) -> (TableBlock, bool, Kept) {
+        let own = Block {
+            rows: rows.to_vec(),
+            stream: self.stream,
+            sequence: self.sequence / 2,
         };
-        let places = self.model.block(cluster, block);
-        self.model.restore(&places, &rows, self.now);
+        let kept = self.kept.get(&key).filter(|_| rows.is_empty());
+        let kept = kept.cloned().unwrap_or(own);
+        let same_stream = kept.stream == self.stream;
         let block = TableBlock {
             epoch: 7,
-            cluster: self.names[cluster].clone(),
-            block,
-            stream: String::new(),
-            sequence: 0,
+            cluster: self.names[key.0].clone(),
+            block: key.1,
+            stream: kept.stream.to_string(),
+            sequence: kept.sequence,
             at_ms: self.now.wall_ms,
-            rows,
+            rows: kept.rows.clone(),
         };
-        self.table.restore(&block, self.now);
+        let kept = Kept {
+            rows: kept.rows,
+            sequence: if same_stream { kept.sequence } else { 0 },
+        };
+        (block, same_stream, kept)
+    }
+
+    fn restore(&mut self, key: (usize, u32), rows: &[ShardRow]) {
+        let (block, same_stream, kept) = self.read(key, rows);
+        self.model.restore(key, &kept, self.now);
+        self.table.restore(&block, same_stream, self.now);
+    }
+
+    fn adopt(&mut self, key: (usize, u32), rows: &[ShardRow]) -> Result<(), String> {
+        let (block, same_stream, kept) = self.read(key, rows);
+        let mut changes = Vec::new();
+        self.table
+            .adopt(&block, same_stream, self.now, &mut changes);
+        let expected = self.model.adopt(key, &kept, self.now);
+        self.compare_changes(&changes, expected)
+    }
+
+    fn restore_total(&mut self, cluster: usize, total: u32, known_to: u64) {
+        let info = ClusterInfo {
+            name: self.names[cluster].clone(),
+            total,
+            timeout_s: 30.0,
+            auto: true,
+        };
+        self.table.restore_total(&info, known_to);
+        if let Some(cluster) = self.model.clusters.get_mut(cluster) {
+            cluster.restore_total(total, known_to);
+        }
+    }
+
+    fn take_resizes(&mut self) -> Result<(), String> {
+        let mut expected = Vec::new();
+        for (place, cluster) in self.model.clusters.iter_mut().enumerate() {
+            let before = std::mem::replace(&mut cluster.told, cluster.shards.len());
+            if before != cluster.shards.len() {
+                expected.push((place, before, cluster.shards.len()));
+            }
+        }
+        let resizes = self.table.take_resizes().into_iter();
+        let resizes: Vec<_> = resizes
+            .map(|it| (it.place, it.before as usize, it.after as usize))
+            .collect();
+        equal!("resizes", resizes, expected);
+        Ok(())
+    }
+
+    fn take_disagreements(&mut self) -> Result<(), String> {
+        let mut expected = Vec::new();
+        for (name, cluster) in self.names.iter().zip(&mut self.model.clusters) {
+            let total = cluster.total();
+            let untold = std::mem::take(&mut cluster.untold).into_iter();
+            expected.extend(untold.map(|(shard, claimed)| (name.clone(), shard, claimed, total)));
+        }
+        let disagreements = self.table.take_disagreements().into_iter();
+        let disagreements: Vec<_> = disagreements
+            .map(|it| (it.cluster, it.shard.get(), it.claimed, it.total))
+            .collect();
+        equal!("disagreements", disagreements, expected);
+        Ok(())
     }
 
     fn take_marks(&mut self, cluster: usize, block: u32) -> Result<(), String> {
@@ -268,7 +381,9 @@ impl Run {
 fn kind(refusal: &Refusal) -> Kind {
     match refusal {
         Refusal::Cluster(_) => Kind::Cluster,
-        Refusal::Range { .. } => Kind::Range,
+        Refusal::Range { total, .. } => Kind::Range(*total),
+        Refusal::Gone { .. } => Kind::Gone,
+        Refusal::SizeUnknown(_) => Kind::SizeUnknown,
         Refusal::NeverReported(..) => Kind::NeverReported,
         Refusal::NoState => Kind::NoState,
     }

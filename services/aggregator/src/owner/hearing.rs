@@ -1,0 +1,165 @@
+//! Whether the bots can be heard, and by which clocks.
+
+use std::time::Duration;
+
+use glance_protocol::Pulse;
+use glance_runner::{
+    Link, clock,
+    fault::{self, Mutation},
+};
+use tracing::{info, warn};
+
+use super::{Owner, Role};
+use crate::{
+    store::Store,
+    table::{Input, Moment},
+};
+
+/// Who does not hear its own pulse for this long is blind.
+const ECHO_WAIT_MAX: Duration = Duration::from_secs(2);
+/// A wall clock that moves by more than this against the monotonic one was set.
+const CLOCK_STEP_MS: i64 = 1000;
+
+/// Where the pulse is.
+#[derive(Debug, Default)]
+pub(crate) struct PulseState {
+    /// The number of the last pulse that was sent.
+    pub(super) number: u64,
+    pub(super) next_at: Duration,
+    /// When the last pulse came back.
+    echo_at: Duration,
+    /// Only a pulse after this one proves that we hear.
+    blind_since_number: u64,
+}
+
+/// Watches the wall clocks: our own, and that of whoever leads.
+#[derive(Debug)]
+pub(crate) struct WallClock {
+    /// The wall clock minus the monotonic one, in milliseconds, when it was last looked at.
+    offset_ms: i64,
+    /// The epoch of the last pulse of another aggregator, and by how many milliseconds its clock was ahead of ours.
+    pub(super) leader: Option<(u64, i64)>,
+}
+
+impl WallClock {
+    /// `mono` is the monotonic clock of now.
+    pub(crate) fn new(mono: Duration) -> Self {
+        Self {
+            offset_ms: clock::unix_ms().saturating_sub(millis(mono)),
+            leader: None,
+        }
+    }
+
+    /// The moment on both clocks.
+    pub(crate) fn moment(&self, mono: Duration) -> Moment {
+        Moment {
+            mono,
+            wall_ms: millis(mono).saturating_add(self.offset_ms),
+        }
+    }
+
+    /// Looks at the wall clock, and says by how many milliseconds it moved against the monotonic one.
+    fn look(&mut self, mono: Duration) -> i64 {
+        let before = self.offset_ms;
+        self.offset_ms = clock::unix_ms().saturating_sub(millis(mono));
+        self.offset_ms.saturating_sub(before)
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Owner {
+    /// When the wall clock was set, the times in the table move with it, so that ages stay right.
+    pub(super) fn watch_clock(&mut self) {
+        let step_ms = self.clock.look(self.started.elapsed());
+        if step_ms.abs() > CLOCK_STEP_MS {
+            warn!("the wall clock was set by {step_ms} ms; ages are not changed by that");
+            let now = self.now();
+            self.note(Input::ClockStepped(step_ms), now);
+        }
+    }
+
+    pub(super) fn watch_sight(&mut self, now: Moment) {
+        if !self.table.is_clear() {
+            return;
+        }
+        if !self.leads() {
+            self.lose_sight("the lease ran out", now);
+        } else if now.mono.saturating_sub(self.pulse.echo_at) > ECHO_WAIT_MAX {
+            self.lose_sight("its own pulse does not come back", now);
+        }
+    }
+
+    pub(super) fn take_echo(&mut self, message: &async_nats::Message, now: Moment) {
+        // Others may publish there too; only our own pulse proves anything.
+        let Ok(pulse) = Pulse::from_bytes(&message.payload) else {
+            return;
+        };
+        if self.role == Role::Following {
+            let ahead_ms = pulse.at_ms.saturating_sub(now.wall_ms);
+            self.clock.leader = Some((pulse.epoch, ahead_ms));
+        }
+        let is_own = self.leads() && pulse.epoch == self.epoch;
+        if !is_own || pulse.number <= self.pulse.blind_since_number {
+            return;
+        }
+        self.pulse.echo_at = now.mono;
+        if !self.table.is_clear() && !self.replaying {
+            info!("hearing the bots; silence is judged after one timeout");
+            self.note(Input::SightRegained, now);
+        }
+    }
+
+    pub(super) fn take_link(&mut self, link: Link, now: Moment) {
+        if link.dropped != self.link.dropped {
+            self.lose_sight("messages were dropped", now);
+        } else if !link.connected || link.connects != self.link.connects {
+            self.lose_sight("the broker is away", now);
+        }
+        // What was stored meanwhile comes first, unless the reader of the stream was faster than this event.
+        self.replaying |= link.connects > self.caught_up_on;
+        self.link = link;
+    }
+
+    /// The stream of states is not read at present.
+    pub(super) fn lose_states(&mut self, now: Moment) {
+        self.replaying = true;
+        self.lose_sight("stored reports cannot be read", now);
+    }
+
+    pub(super) fn lose_sight(&mut self, reason: &str, now: Moment) {
+        if fault::is(Mutation::BlindTimeCounts) {
+            return;
+        }
+        self.pulse.blind_since_number = self.pulse.number;
+        if self.table.is_clear() {
+            warn!("cannot hear the bots ({reason}); nobody is flagged meanwhile");
+            self.note(Input::SightLost, now);
+        }
+    }
+
+    /// All stored reports are in the table: it may be shown.
+    pub(super) fn catch_up(&mut self, connects: u64) {
+        if !self.caught_up {
+            info!("the table is complete");
+            self.caught_up = true;
+        }
+        self.caught_up_on = connects;
+        // There may have been another connection since.
+        self.replaying = connects < self.link.connects;
+        self.ready.send_replace(true);
+    }
+
+    /// The connection is a new one: the broker may have lost anything.
+    pub(super) fn reopen(&mut self, store: Store, now: Moment) {
+        if store.states_id != self.store.states_id || store.last_sequence < self.applied {
+            self.table.forget_sequences();
+            self.blocks.forget_sequences();
+            self.applied = 0;
+        }
+        self.store = store;
+        self.blocks.mark_all(now.mono);
+    }
+}

@@ -1,0 +1,230 @@
+//! From following to leading, and back.
+
+use std::{collections::HashMap, time::Duration};
+
+use glance_protocol::{ShardId, Subject, bucket, shard::block_count};
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::{Owner, Role};
+use crate::{
+    blocks::{Blocks, Content, Outcome, Slot},
+    changes::Changes,
+    lead::Tenure,
+    recovery::{self, Kept, KeptBlock},
+    table::{Moment, Resize},
+};
+
+/// The reading of one key for each 1,024 shards.
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
+const READ_RETRY: Duration = Duration::from_millis(200);
+/// Clocks of two machines that differ by less are not corrected.
+const SKEW_MS_MIN: i64 = 1000;
+
+impl Owner {
+    /// Whether the table may be judged and written now.
+    pub(super) fn leads(&self) -> bool {
+        self.role == Role::Leading && self.tenure.is_some_and(|tenure| tenure.is_valid())
+    }
+
+    pub(super) fn tell_fitness(&self) {
+        let fit = self.caught_up && !self.replaying;
+        self.lead
+            .tell(|fitness| std::mem::replace(&mut fitness.fit, fit) != fit);
+    }
+
+    pub(super) fn take_tenure(&mut self, tenure: Option<Tenure>, now: Moment) {
+        self.tenure = tenure;
+        match tenure {
+            None => self.step_down(now),
+            Some(tenure) if tenure.epoch != self.epoch => {
+                self.lose_sight("another aggregator led until now", now);
+                self.role = Role::TakingOver;
+                self.epoch = tenure.epoch;
+                self.read_kept(Duration::ZERO);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Another leads. What is under way is dropped: it would come too late.
+    fn step_down(&mut self, now: Moment) {
+        self.lose_sight("another aggregator leads", now);
+        self.role = Role::Following;
+        self.epoch = 0;
+        self.reading = None;
+        self.kept = None;
+        self.blocks = Blocks::new(Vec::new());
+        self.changes = self.new_changes();
+    }
+
+    fn new_changes(&self) -> Changes {
+        let tenure = self.lead.tenure();
+        Changes::spawn(self.broker.clone(), self.epoch, tenure, self.reopen.clone())
+    }
+
+    fn read_kept(&mut self, delay: Duration) {
+        let store = self.store.clone();
+        let infos: Vec<_> = self.table.clusters().cloned().collect();
+        self.kept = None;
+        self.reading = Some(Box::pin(async move {
+            tokio::time::sleep(delay).await;
+            timeout(READ_TIMEOUT, recovery::read(&store, &infos)).await?
+        }));
+    }
+
+    pub(super) fn take_kept(&mut self, kept: anyhow::Result<Kept>) {
+        match kept {
+            Ok(kept) if kept.epoch >= self.epoch => {
+                // The lease was lost, but not the table. It is taken again, with a greater epoch.
+                self.lead.tell(|fitness| {
+                    std::mem::replace(&mut fitness.epoch_seen, kept.epoch) != kept.epoch
+                });
+            }
+            Ok(kept) => self.kept = Some(kept),
+            Err(cause) => {
+                warn!("cannot read what the last leader kept: {cause:#}");
+                self.read_kept(READ_RETRY);
+            }
+        }
+    }
+
+    /// Begins to lead, as soon as everything is there.
+    pub(super) fn take_over(&mut self, now: Moment) {
+        if self.role != Role::TakingOver || !self.caught_up || self.replaying {
+            return;
+        }
+        let Some(mut kept) = self.kept.take() else {
+            return;
+        };
+        self.transitions.clear();
+        self.correct_skew(&mut kept);
+        self.adopt(&kept, now);
+        self.forget_heard();
+        self.blocks = Blocks::new(self.slots(&kept));
+        self.blocks.mark_all(now.mono);
+        self.changes = self.new_changes();
+        self.pulse.next_at = now.mono;
+        self.role = Role::Leading;
+        info!(epoch = self.epoch, "the table is taken over");
+    }
+
+    /// The last leader's clock may have been another: its times become times of ours, so that ages stay right.
+    fn correct_skew(&self, kept: &mut Kept) {
+        let Some((epoch, ahead_ms)) = self.clock.leader else {
+            return;
+        };
+        if ahead_ms.abs() < SKEW_MS_MIN {
+            return;
+        }
+        let blocks = kept.blocks.iter_mut().filter_map(|it| it.block.as_mut());
+        for block in blocks.filter(|block| block.epoch == epoch) {
+            block.shift_times(-ahead_ms);
+        }
+    }
+
+    fn adopt(&mut self, kept: &Kept, now: Moment) {
+        let infos: Vec<_> = self.table.clusters().cloned().collect();
+        for info in infos.iter().filter(|info| info.auto) {
+            if let Some((kept, known_to)) = kept.info(&info.name, &self.store) {
+                self.table.restore_total(kept, known_to);
+            }
+        }
+        // The slots are made for the sizes of now.
+        self.table.take_resizes();
+        for block in kept.blocks.iter().filter_map(|it| it.block.as_ref()) {
+            let same_stream = recovery::same_stream(block, &self.store);
+            self.table
+                .adopt(block, same_stream, now, &mut self.transitions);
+        }
+    }
+
+    /// Who was heard while we followed is not told as heard now.
+    fn forget_heard(&mut self) {
+        let infos: Vec<_> = self.table.clusters().cloned().collect();
+        for (place, info) in infos.iter().enumerate() {
+            for block in 0..block_count(info.total) {
+                self.table.take_heard(place, block);
+            }
+        }
+    }
+
+    /// The keys of the table: the list first, then the blocks that there are, then those that there are no more.
+    fn slots(&self, kept: &Kept) -> Vec<Slot> {
+        let mut found: HashMap<_, _> = kept
+            .blocks
+            .iter()
+            .map(|it| (bucket::block_key(&it.cluster, it.number), it))
+            .collect();
+        let mut slots = vec![Slot::new(
+            Content::Clusters,
+            bucket::CLUSTERS_KEY.into(),
+            kept.list_revision,
+        )];
+        for (place, info) in self.table.clusters().enumerate() {
+            for number in 0..block_count(info.total) {
+                let key = bucket::block_key(&info.name, number);
+                let kept = found.remove(&key);
+                let mut slot = Slot::new(
+                    Content::Block(place, number),
+                    key,
+                    kept.map_or(0, |it| it.revision),
+                );
+                slot.sequence = kept.map_or(0, |it| self.true_until(it));
+                slots.push(slot);
+            }
+        }
+        let gone = found.into_iter().filter(|(_, it)| it.block.is_some());
+        slots.extend(gone.map(|(key, it)| Slot::new(Content::Gone, key, it.revision)));
+        slots
+    }
+
+    fn true_until(&self, kept: &KeptBlock) -> u64 {
+        let block = kept.block.as_ref();
+        block
+            .filter(|block| recovery::same_stream(block, &self.store))
+            .map_or(0, |block| block.sequence)
+    }
+
+    /// Sizes that were learned changed: there are other blocks, and perhaps shards that are gone.
+    pub(super) fn resize(&mut self, now: Moment) {
+        let resizes = self.table.take_resizes();
+        if self.role != Role::Leading {
+            return;
+        }
+        for resize in resizes {
+            let Resize {
+                place,
+                name,
+                before,
+                after,
+            } = resize;
+            info!("cluster '{name}' has {after} shards now, and had {before}");
+            for number in 0..block_count(before.max(after)) {
+                let key = bucket::block_key(&name, number);
+                let content = match number < block_count(after) {
+                    true => Content::Block(place, number),
+                    false => Content::Gone,
+                };
+                self.blocks.set(content, key, now.mono);
+            }
+            self.blocks.touch_list(now.mono);
+            for shard in (after..before).filter_map(|id| ShardId::new(id).ok()) {
+                let subject = Subject::State(name.clone(), shard);
+                self.refusals.purge(&self.store, &subject, self.applied + 1);
+            }
+        }
+    }
+
+    pub(super) fn finish_write(&mut self, index: usize, outcome: Outcome, now: Moment) {
+        let Err(overtaken) = self.blocks.finish(index, outcome, self.epoch, now.mono) else {
+            return;
+        };
+        // Whoever holds the lease is right. If that is us, it has to be with a greater epoch.
+        warn!("{overtaken}");
+        self.lead.tell(|fitness| {
+            let seen = fitness.epoch_seen.max(overtaken.0);
+            std::mem::replace(&mut fitness.epoch_seen, seen) != seen
+        });
+    }
+}
