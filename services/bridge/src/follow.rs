@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
-use async_nats::Subscriber;
+use async_nats::{Subscriber, jetstream::stream::LastRawMessageErrorKind};
 use futures::{StreamExt as _, stream};
 use glance_protocol::{
     ClusterList, Subject, TableBlock, bucket, shard::block_count, subject::TABLE_FILTER,
@@ -29,6 +29,9 @@ const REMIND: Duration = Duration::from_secs(30);
 const REREAD: Duration = Duration::from_secs(60);
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(2);
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// A block that was there is missing when the store was lost. For so long, the aggregator may fill it again from
+/// memory; then what is known of its shards is forgotten.
+const MISSING_MAX: Duration = Duration::from_secs(10);
 /// How many blocks are read at the same time.
 const READS_MAX: usize = 16;
 
@@ -44,6 +47,10 @@ pub(crate) async fn follow(
         clusters,
         link,
         remind_at: Instant::now() + REMIND_FIRST,
+        read_at: Instant::now(),
+        last_read_at: None,
+        revision: 0,
+        missing_since: None,
     };
     // First subscribe, then read: what changes in between is in the subscription.
     let Some(subscription) = follower.subscribe(&shutdown).await else {
@@ -60,6 +67,13 @@ struct Follower {
     clusters: watch::Sender<Option<Arc<Clusters>>>,
     link: watch::Receiver<Link>,
     remind_at: Instant,
+    /// When everything is read next.
+    read_at: Instant,
+    last_read_at: Option<Instant>,
+    /// The revision of the latest value that the bucket republished.
+    revision: u64,
+    /// Since when a block is missing although some of its shards are known to have reported.
+    missing_since: Option<Instant>,
 }
 
 impl Follower {
@@ -78,7 +92,6 @@ impl Follower {
     }
 
     async fn run(&mut self, mut subscription: Subscriber) {
-        let mut read_at = Instant::now();
         let mut seen = *self.link.borrow_and_update();
         loop {
             tokio::select! {
@@ -86,9 +99,11 @@ impl Follower {
                     Some(message) => self.apply(&message),
                     None => return,
                 },
-                () = tokio::time::sleep_until(read_at) => {
+                () = tokio::time::sleep_until(self.read_at) => {
                     let done = self.read_all().await;
-                    read_at = Instant::now() + if done { REREAD } else { RETRY };
+                    let now = Instant::now();
+                    self.last_read_at = Some(now);
+                    self.read_at = now + if done { REREAD } else { RETRY };
                 }
                 changed = self.link.changed() => {
                     if changed.is_err() {
@@ -96,7 +111,7 @@ impl Follower {
                     }
                     let now = *self.link.borrow_and_update();
                     if now.connects != seen.connects || now.dropped != seen.dropped {
-                        read_at = Instant::now();
+                        self.read_at = Instant::now();
                     }
                     seen = now;
                 }
@@ -105,21 +120,10 @@ impl Follower {
     }
 
     /// Takes over a value that the bucket republished.
-    fn apply(&self, message: &async_nats::Message) {
+    fn apply(&mut self, message: &async_nats::Message) {
         let applied = match Subject::parse(&message.subject) {
-            Ok(Subject::Clusters) => self.apply_list(message),
-            Ok(Subject::Block(name, block)) => {
-                let current = self.current();
-                let cluster = current
-                    .as_ref()
-                    .and_then(|current| current.get(name.as_str()));
-                match cluster {
-                    // Most blocks say nothing new here, and need not be parsed.
-                    Some(cluster) if !cluster.block_complete(block) => {
-                        apply_block(cluster, block, &message.payload)
-                    }
-                    _ => Ok(()),
-                }
+            Ok(subject @ (Subject::Clusters | Subject::Block(..))) => {
+                self.apply_value(&subject, message)
             }
             // A bot may be called `table`: its messages arrive here too.
             _ => Ok(()),
@@ -129,8 +133,33 @@ impl Follower {
         }
     }
 
-    fn apply_list(&self, message: &async_nats::Message) -> anyhow::Result<()> {
+    fn apply_value(
+        &mut self,
+        subject: &Subject,
+        message: &async_nats::Message,
+    ) -> anyhow::Result<()> {
         let revision = republished_revision(message)?;
+        if revision <= self.revision {
+            // The bucket began anew, perhaps: what is known may be of the one before.
+            let pause_end = self.last_read_at.map(|at| at + RETRY);
+            self.read_at = self.read_at.min(pause_end.unwrap_or(self.read_at));
+        }
+        self.revision = revision;
+        let Subject::Block(name, block) = subject else {
+            return self.apply_list(revision, message);
+        };
+        let current = self.current();
+        let cluster = current.as_ref().and_then(|it| it.get(name.as_str()));
+        match cluster {
+            // Most blocks say nothing new here, and need not be parsed.
+            Some(cluster) if !cluster.block_complete(*block) => {
+                apply_block(cluster, *block, &message.payload)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn apply_list(&self, revision: u64, message: &async_nats::Message) -> anyhow::Result<()> {
         // Before the first read there is no bucket at hand, and the read gives a list at least as new.
         let Some(current) = self.current() else {
             return Ok(());
@@ -158,27 +187,52 @@ impl Follower {
             Err(_) => Err(anyhow::anyhow!("the broker does not answer in time")),
         };
         match result {
-            Ok(()) => self.remind_at = Instant::now() + REMIND_FIRST,
+            Ok(missing) => {
+                self.remind_at = Instant::now() + REMIND_FIRST;
+                self.forget_missing(&missing)
+            }
             Err(cause) => {
                 self.remind(&cause);
-                return false;
+                false
             }
+        }
+    }
+
+    /// Forgets what was known of blocks that are missing for long; says whether that is settled.
+    fn forget_missing(&mut self, missing: &[(Arc<Cluster>, u32)]) -> bool {
+        if missing.is_empty() {
+            self.missing_since = None;
+            return true;
+        }
+        let since = *self.missing_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < MISSING_MAX {
+            return false;
+        }
+        self.missing_since = None;
+        for (cluster, block) in missing {
+            cluster.forget_block(*block);
         }
         true
     }
 
-    async fn try_read_all(&self) -> anyhow::Result<()> {
+    /// Reads everything, and returns the blocks that are missing although some of their shards are known.
+    async fn try_read_all(&mut self) -> anyhow::Result<Vec<(Arc<Cluster>, u32)>> {
         let bucket = self.broker.jetstream.get_key_value(bucket::TABLE).await;
         let bucket = bucket.context("the table cannot be opened")?;
-        let entry = bucket.entry(bucket::CLUSTERS_KEY).await;
-        let entry = entry.context("the list of clusters cannot be read")?;
-        let Some(entry) = entry.filter(|entry| !entry.value.is_empty()) else {
-            bail!("no aggregator has written the list of clusters yet");
+        let key = format!("{}{}", bucket.prefix, bucket::CLUSTERS_KEY);
+        // From the stream's leader: a replica that lags would bring back an earlier list.
+        let entry = match bucket.stream.get_last_raw_message_by_subject(&key).await {
+            Ok(entry) if !entry.payload.is_empty() => entry,
+            Err(cause) if cause.kind() != LastRawMessageErrorKind::NoMessageFound => {
+                return Err(cause).context("the list of clusters cannot be read");
+            }
+            _ => bail!("no aggregator has written the list of clusters yet"),
         };
-        let list = ClusterList::from_bytes(&entry.value).context("the list of clusters")?;
+        let list = ClusterList::from_bytes(&entry.payload).context("the list of clusters")?;
         let current = self.current();
         // Whatever its revision: it is the present one, also after the bucket was made anew.
-        let clusters = Clusters::new(&list, entry.revision, bucket, current.as_deref());
+        let clusters = Clusters::new(&list, entry.sequence, bucket, current.as_deref());
+        self.revision = entry.sequence;
         let clusters = self.set(clusters);
         read_blocks(&clusters).await
     }
@@ -211,7 +265,7 @@ impl Follower {
     }
 }
 
-async fn read_blocks(clusters: &Clusters) -> anyhow::Result<()> {
+async fn read_blocks(clusters: &Clusters) -> anyhow::Result<Vec<(Arc<Cluster>, u32)>> {
     let mut keys = Vec::new();
     for cluster in clusters.iter() {
         for block in 0..block_count(cluster.total) {
@@ -225,14 +279,20 @@ async fn read_blocks(clusters: &Clusters) -> anyhow::Result<()> {
             (cluster, block, value)
         })
         .buffer_unordered(READS_MAX);
+    let mut missing = Vec::new();
     while let Some((cluster, block, value)) = reads.next().await {
         let value = value.context("a block of the table cannot be read")?;
-        let Some(value) = value else { continue };
+        let Some(value) = value else {
+            if cluster.block_known(block) {
+                missing.push((cluster, block));
+            }
+            continue;
+        };
         if let Err(cause) = apply_block(&cluster, block, &value) {
             debug!("block {block} of {} is ignored: {cause:#}", cluster.name);
         }
     }
-    Ok(())
+    Ok(missing)
 }
 
 fn apply_block(cluster: &Cluster, block: u32, value: &[u8]) -> anyhow::Result<()> {
@@ -245,10 +305,10 @@ fn apply_block(cluster: &Cluster, block: u32, value: &[u8]) -> anyhow::Result<()
 }
 
 fn names(clusters: &Clusters) -> String {
-    let mut names: Vec<_> = clusters
-        .iter()
-        .map(|cluster| format!("{}:{}", cluster.name, cluster.total))
-        .collect();
-    names.sort();
+    let name = |cluster: &Arc<Cluster>| match cluster.total {
+        0 => format!("{}:auto", cluster.name),
+        total => format!("{}:{total}", cluster.name),
+    };
+    let names: Vec<_> = clusters.iter().map(name).collect();
     names.join(";")
 }

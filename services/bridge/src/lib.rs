@@ -11,7 +11,7 @@
 //! * `routes`: which request is answered by what, and in which order it is checked.
 //! * `path`: paths to endpoints. `authorization`: the passphrase. `intake`: request bodies.
 //! * `clusters`: the followed list of clusters. `follow`: the task that follows it.
-//! * `publish`: messages to the broker, and their bounds. `look_up`: whether a shard has reported before.
+//! * `publish`: messages to the broker, and their bounds. `look_up`: what the broker knows of a shard.
 //! * `report`: `POST /api/report`. `notices`: announcements and maintenance.
 //! * `refusal`: every way in which a request is refused.
 

@@ -1,7 +1,17 @@
-//! Whether a shard has ever reported.
+//! What the broker knows of a shard: whether it has ever reported, and whether it exists at all.
+//!
+//! A shard that has reported has its last report in the stream; when that one was refused and deleted, the table
+//! still knows the shard. Any replica of the broker may answer yes. A no, which the bot is told, comes from the
+//! leaders, since a replica may lag behind an acknowledged report.
 
-use async_nats::jetstream::stream::{DirectGetErrorKind, LastRawMessageErrorKind};
-use glance_protocol::{ShardId, ShardRow, Subject, TableBlock, bucket};
+use std::{collections::BTreeSet, fmt::Display};
+
+use async_nats::jetstream::{
+    message::StreamMessage,
+    stream::{DirectGetErrorKind, LastRawMessageErrorKind, Stream},
+};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use glance_protocol::{ReportBody, ShardId, ShardRow, Subject, TableBlock, bucket};
 
 use crate::{
     clusters::{Cluster, Clusters},
@@ -9,11 +19,13 @@ use crate::{
     refusal::Unavailable,
 };
 
+/// How many questions one request may ask at the same time.
+const LOOK_UPS_MAX: usize = 64;
+/// How many blocks one request may read at the same time. They are larger.
+const BLOCKS_MAX: usize = 8;
+
 impl Turn<'_> {
     /// Whether a shard has ever reported.
-    ///
-    /// What is not known here is looked up: the stream holds the last report of each shard, and the table's
-    /// block also knows the shards whose last report was refused and deleted.
     ///
     /// # Errors
     ///
@@ -29,8 +41,10 @@ impl Turn<'_> {
         }
         let look_up = async {
             let _permit = self.room().await?;
-            Ok(self.in_stream(cluster, shard).await?
-                || self.in_table(clusters, cluster, shard).await?)
+            let lone = BTreeSet::from([shard]);
+            Ok(self.near_report(cluster, shard).await?.is_some()
+                || !self.in_block(clusters, cluster, lone).await?.is_empty()
+                || self.last_report(cluster, shard).await?.is_some())
         };
         let known = self.bounded(look_up).await;
         let known = known.map_err(|_| Unavailable::Undecided(shard))?;
@@ -40,40 +54,169 @@ impl Turn<'_> {
         Ok(known)
     }
 
-    async fn in_stream(&self, cluster: &Cluster, shard: ShardId) -> Result<bool, Unavailable> {
-        let undecided = |cause: &dyn std::fmt::Display| {
-            self.complain(&format_args!("cannot look up a report: {cause}"));
-            Unavailable::Undecided(shard)
+    /// Which of these shards have ever reported. Many are cheaper together: each block is read once.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be decided now.
+    pub(crate) async fn have_reported(
+        &self,
+        clusters: &Clusters,
+        cluster: &Cluster,
+        shards: &BTreeSet<ShardId>,
+    ) -> Result<BTreeSet<ShardId>, Unavailable> {
+        let Some(first) = shards.first() else {
+            return Ok(BTreeSet::new());
         };
-        let subject = Subject::State(cluster.name.clone(), shard).to_string();
-        let stream = self.broker().jetstream.get_stream_no_info(bucket::STATES);
-        let stream = stream.await.map_err(|cause| undecided(&cause))?;
-        match stream.direct_get_last_for_subject(subject.as_str()).await {
-            Ok(_) => return Ok(true),
-            Err(cause) if cause.kind() == DirectGetErrorKind::NotFound => {}
-            Err(cause) => return Err(undecided(&cause)),
+        let look_up = async {
+            let mut known = self.in_table(clusters, cluster, shards).await?;
+            let open: Vec<ShardId> = shards.difference(&known).copied().collect();
+            let mut found = stream::iter(open)
+                .map(|shard| async move {
+                    let _permit = self.room().await?;
+                    let report = self.last_report(cluster, shard).await?;
+                    Ok(report.map(|_| shard))
+                })
+                .buffer_unordered(LOOK_UPS_MAX);
+            while let Some(shard) = found.try_next().await? {
+                known.extend(shard);
+            }
+            Ok(known)
+        };
+        let known = self.bounded(look_up).await;
+        let known = known.map_err(|_| Unavailable::Undecided(*first))?;
+        for shard in &known {
+            cluster.note_report(*shard);
         }
-        // A replica that lags may have answered. This one always asks the stream's leader.
-        match stream.get_last_raw_message_by_subject(&subject).await {
-            Ok(_) => Ok(true),
-            Err(cause) if cause.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(false),
-            Err(cause) => Err(undecided(&cause)),
-        }
+        Ok(known)
     }
 
-    async fn in_table(
+    /// Whether a report of this shard says that the cluster is so large, and the list of clusters does not account
+    /// for that report yet.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be decided now.
+    pub(crate) async fn is_claimed(
         &self,
         clusters: &Clusters,
         cluster: &Cluster,
         shard: ShardId,
     ) -> Result<bool, Unavailable> {
-        let key = bucket::block_key(&cluster.name, shard.block());
-        let value = clusters.bucket.get(key).await.map_err(|cause| {
-            self.complain(&format_args!("cannot read a block of the table: {cause}"));
-            Unavailable::Undecided(shard)
-        })?;
-        let block = value.and_then(|value| TableBlock::from_bytes(&value).ok());
-        let row = block.and_then(|block| block.rows.into_iter().nth(shard.offset()));
-        Ok(row.is_some_and(|row: ShardRow| row.reported()))
+        let claims = |report: StreamMessage| {
+            let body = ReportBody::parse_state(&report.payload).ok();
+            let total = body.and_then(|body| body.details.total);
+            report.sequence > clusters.sequence && total.is_some_and(|total| total > shard.get())
+        };
+        let look_up = async {
+            let _permit = self.room().await?;
+            let near = self.near_report(cluster, shard).await?;
+            if near.is_some_and(claims) {
+                return Ok(true);
+            }
+            Ok(self.last_report(cluster, shard).await?.is_some_and(claims))
+        };
+        let claimed = self.bounded(look_up).await;
+        claimed.map_err(|_| Unavailable::Undecided(shard))
+    }
+
+    /// The last report of a shard as some replica knows it, which may lag.
+    async fn near_report(
+        &self,
+        cluster: &Cluster,
+        shard: ShardId,
+    ) -> Result<Option<StreamMessage>, Unavailable> {
+        let subject = Subject::State(cluster.name.clone(), shard).to_string();
+        let stream = self.states(shard).await?;
+        match stream.direct_get_last_for_subject(subject).await {
+            Ok(report) => Ok(Some(report)),
+            Err(cause) if cause.kind() == DirectGetErrorKind::NotFound => Ok(None),
+            Err(cause) => Err(self.undecided(shard, &cause)),
+        }
+    }
+
+    /// The last report of a shard, from the stream's leader.
+    async fn last_report(
+        &self,
+        cluster: &Cluster,
+        shard: ShardId,
+    ) -> Result<Option<StreamMessage>, Unavailable> {
+        let subject = Subject::State(cluster.name.clone(), shard).to_string();
+        let stream = self.states(shard).await?;
+        self.last_of(&stream, &subject, shard).await
+    }
+
+    async fn last_of<T>(
+        &self,
+        stream: &Stream<T>,
+        subject: &str,
+        shard: ShardId,
+    ) -> Result<Option<StreamMessage>, Unavailable> {
+        match stream.get_last_raw_message_by_subject(subject).await {
+            Ok(message) => Ok(Some(message)),
+            Err(cause) if cause.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(cause) => Err(self.undecided(shard, &cause)),
+        }
+    }
+
+    async fn states(&self, shard: ShardId) -> Result<Stream<()>, Unavailable> {
+        let stream = self.broker().jetstream.get_stream_no_info(bucket::STATES);
+        stream.await.map_err(|cause| self.undecided(shard, &cause))
+    }
+
+    fn undecided(&self, shard: ShardId, cause: &dyn Display) -> Unavailable {
+        self.complain(&format_args!("cannot look up a shard: {cause}"));
+        Unavailable::Undecided(shard)
+    }
+
+    /// Which of these shards the table knows to have reported.
+    async fn in_table(
+        &self,
+        clusters: &Clusters,
+        cluster: &Cluster,
+        shards: &BTreeSet<ShardId>,
+    ) -> Result<BTreeSet<ShardId>, Unavailable> {
+        let mut blocks: Vec<BTreeSet<ShardId>> = Vec::new();
+        for shard in shards {
+            match blocks.last_mut() {
+                Some(block) if block.first().is_some_and(|it| it.block() == shard.block()) => {
+                    block.insert(*shard);
+                }
+                _ => blocks.push(BTreeSet::from([*shard])),
+            }
+        }
+        let mut reads = stream::iter(blocks)
+            .map(|block| async move {
+                let _permit = self.room().await?;
+                self.in_block(clusters, cluster, block).await
+            })
+            .buffer_unordered(BLOCKS_MAX);
+        let mut known = BTreeSet::new();
+        while let Some(shards) = reads.try_next().await? {
+            known.extend(shards);
+        }
+        Ok(known)
+    }
+
+    /// Which of these shards, all of one block, the table knows to have reported.
+    async fn in_block(
+        &self,
+        clusters: &Clusters,
+        cluster: &Cluster,
+        mut shards: BTreeSet<ShardId>,
+    ) -> Result<BTreeSet<ShardId>, Unavailable> {
+        let Some(first) = shards.first().copied() else {
+            return Ok(shards);
+        };
+        let key = bucket::block_key(&cluster.name, first.block());
+        let subject = format!("{}{key}", clusters.bucket.prefix);
+        let value = self
+            .last_of(&clusters.bucket.stream, &subject, first)
+            .await?;
+        // What cannot be read, such as the mark of a deletion, names nobody.
+        let block = value.and_then(|value| TableBlock::from_bytes(&value.payload).ok());
+        let rows = block.map(|block| block.rows).unwrap_or_default();
+        shards.retain(|shard| rows.get(shard.offset()).is_some_and(ShardRow::reported));
+        Ok(shards)
     }
 }

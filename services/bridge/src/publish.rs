@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Display,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -13,7 +13,10 @@ use async_nats::jetstream::{
 use bytes::Bytes;
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use glance_protocol::Subject;
-use glance_runner::{Broker, Link};
+use glance_runner::{
+    Broker, Link,
+    fault::{self, Mutation},
+};
 use tokio::{
     sync::{Semaphore, SemaphorePermit, watch},
     time::{Instant, timeout_at},
@@ -150,8 +153,10 @@ impl Turn<'_> {
         }
         let lost = link.wait_for(|now| !now.connected || now.connects != start.connects);
         tokio::select! {
-            result = timeout_at(self.deadline, work) => result.unwrap_or(Err(Unavailable::TimedOut)),
+            // Work that seems to be done although its connection is gone was done for nothing.
+            biased;
             _ = lost => Err(Unavailable::Disconnected),
+            result = timeout_at(self.deadline, work) => result.unwrap_or(Err(Unavailable::TimedOut)),
         }
     }
 
@@ -168,6 +173,7 @@ impl Turn<'_> {
     async fn publish(&self, messages: Vec<Message>) -> Result<(), Unavailable> {
         let mut acknowledgements = FuturesUnordered::new();
         let mut unwritten = false;
+        let connects = self.connects();
         for message in messages {
             // While this request waits for room, its own acknowledgements have to come in.
             let permit = loop {
@@ -178,6 +184,9 @@ impl Turn<'_> {
             };
             if message.is_stored() {
                 let acknowledgement = self.send(message).await?;
+                if fault::is(Mutation::EarlyAnswer) {
+                    continue;
+                }
                 acknowledgements.push(async move {
                     let stored = acknowledgement.await;
                     drop(permit);
@@ -191,11 +200,21 @@ impl Turn<'_> {
         if unwritten {
             let flushed = self.broker().client.flush().await;
             flushed.map_err(|_| Unavailable::Disconnected)?;
+            if self.connects() != connects {
+                // What was still in the buffer of the connection before is lost, and the flush was another's.
+                return Err(Unavailable::Disconnected);
+            }
         }
         while let Some(stored) = acknowledgements.next().await {
             stored?;
         }
         Ok(())
+    }
+
+    /// How often the client has connected, without the delay with which its events come.
+    fn connects(&self) -> u64 {
+        let statistics = self.broker().client.statistics();
+        statistics.connects.load(Ordering::Relaxed)
     }
 
     async fn send(&self, message: Message) -> Result<PublishAckFuture, Unavailable> {

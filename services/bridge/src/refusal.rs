@@ -20,6 +20,8 @@ pub(crate) enum Refusal {
     NoSuchCluster(String),
     #[error("shard '{shard}' falls outside the range of valid shards on cluster '{cluster}'")]
     NoSuchShard { cluster: ClusterName, shard: String },
+    #[error("size not yet known: send a report with 'total' to /api/report, or over NATS")]
+    SizeUnknown,
     #[error("state '{0}' falls outside the range of valid states, 0 to 6")]
     NoSuchState(Number),
     #[error("group '{0}' has a name that no key can have: 1 to 64 characters of A-Z a-z 0-9 _ -")]
@@ -63,6 +65,7 @@ impl Refusal {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NoSuchCluster(_)
             | Self::NoSuchShard { .. }
+            | Self::SizeUnknown
             | Self::NoSuchState(_)
             | Self::NoSuchGroup(_)
             | Self::Malformed(_) => StatusCode::BAD_REQUEST,

@@ -1,6 +1,6 @@
 //! `POST /api/report`: many shards in one request.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use glance_protocol::{
     Details, ReportBody, ShardId, Subject,
@@ -23,8 +23,6 @@ use crate::{
 pub(crate) const BYTES_MAX: usize = 512 * 1024;
 /// The most entries of a report.
 pub(crate) const ENTRIES_MAX: usize = 4096;
-/// How many shards of one report are looked up at the same time.
-const LOOK_UPS_MAX: usize = 64;
 
 /// A report, of which nothing but its shape has been checked.
 #[derive(Debug)]
@@ -158,10 +156,13 @@ impl Entry {
         let number = self.id.map(|number| number.to_string());
         let number = number.and_then(|number| Number::parse(&number));
         let number = number.ok_or("'id' must be a whole number")?;
-        let shard = cluster.shard(&number).map_err(|cause| cause.to_string())?;
-        let mut body = self.body?;
         let mut details = defaults.clone();
-        details.update(&body.details);
+        if let Ok(body) = &self.body {
+            details.update(&body.details);
+        }
+        let shard = cluster.shard(&number, details.total);
+        let shard = shard.map_err(|cause| cause.to_string())?;
+        let mut body = self.body?;
         body.details = details;
         match body.to_bytes().len() {
             size if size > BODY_BYTES_MAX => Err(BodyError::TooLarge(size).to_string()),
@@ -194,27 +195,22 @@ async fn look_up(
     cluster: &Cluster,
     turn: &Turn<'_>,
 ) -> Result<Vec<bool>, Unavailable> {
-    use futures::{StreamExt as _, TryStreamExt as _, stream};
-
-    let mut reported = std::collections::BTreeSet::new();
+    let mut reported = BTreeSet::new();
+    let mut open = BTreeSet::new();
     let mut places = Vec::new();
-    let mut known = vec![true; entries.len()];
     for (place, entry) in entries.iter().enumerate() {
         if entry.body.state.is_some() {
             reported.insert(entry.shard);
         } else if !reported.contains(&entry.shard) && !cluster.reported(entry.shard) {
+            open.insert(entry.shard);
             places.push((place, entry.shard));
         }
     }
-    let mut answers = stream::iter(places)
-        .map(|(place, shard)| async move {
-            let known = turn.has_reported(clusters, cluster, shard).await?;
-            Ok((place, known))
-        })
-        .buffer_unordered(LOOK_UPS_MAX);
-    while let Some((place, answer)) = answers.try_next().await? {
-        if let Some(slot) = known.get_mut(place) {
-            *slot = answer;
+    let found = turn.have_reported(clusters, cluster, &open).await?;
+    let mut known = vec![true; entries.len()];
+    for (place, shard) in places {
+        if let Some(known) = known.get_mut(place) {
+            *known = found.contains(&shard);
         }
     }
     Ok(known)
@@ -278,7 +274,17 @@ mod tests {
     use super::*;
 
     fn check(report: &str) -> (Vec<(u32, String)>, Vec<String>) {
-        let cluster = Cluster::new("main".parse().unwrap(), 100);
+        check_for(100, false, report)
+    }
+
+    fn check_for(total: u32, auto: bool, report: &str) -> (Vec<(u32, String)>, Vec<String>) {
+        let info = glance_protocol::ClusterInfo {
+            name: "main".parse().unwrap(),
+            total,
+            timeout_s: 30.0,
+            auto,
+        };
+        let cluster = Cluster::new(&info, None);
         let (valid, rejected) = Report::from_bytes(report.as_bytes())
             .unwrap()
             .check(&cluster);
@@ -306,6 +312,31 @@ mod tests {
             ]
         );
         assert_eq!(rejected, [] as [String; 0]);
+    }
+
+    #[test]
+    fn each_entry_may_claim_a_size() {
+        let report = r#"{"cluster":"main","total":10,"shards":[
+            {"id":9,"state":3},{"id":10,"state":3},{"id":10,"total":11},{"id":9,"total":0}]}"#;
+        let ids = |valid: Vec<(u32, String)>| valid.iter().map(|(id, _)| *id).collect::<Vec<_>>();
+        let (valid, rejected) = check_for(0, true, report);
+        assert_eq!(ids(valid), [9, 10, 9]);
+        assert!(
+            rejected.len() == 1 && rejected[0].contains("'10' falls outside"),
+            "{rejected:?}"
+        );
+        // A configured size stays as it is, and the claim is passed on.
+        let (valid, rejected) = check_for(10, false, report);
+        assert_eq!(valid[0].1, r#"{"state":3,"total":10}"#);
+        assert_eq!((ids(valid), rejected.len()), (vec![9, 9], 2));
+        let report = r#"{"cluster":"main","shards":[{"id":9,"state":3},{"id":0,"total":-1}]}"#;
+        let (valid, rejected) = check_for(0, true, report);
+        assert_eq!(valid, []);
+        assert!(
+            rejected
+                .iter()
+                .all(|error| error.starts_with("size not yet known: "))
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Buf;
 use futures::Stream;
-use glance_protocol::{State, Subject, bucket::NoticeKey};
+use glance_protocol::{ShardId, State, Subject, bucket::NoticeKey};
 use glance_runner::http::Routes;
 use tokio::{sync::Semaphore, time::timeout};
 use warp::{
@@ -20,15 +20,15 @@ use crate::{
     intake::Body,
     notices::{self, Action},
     path::{Endpoint, Number},
-    publish::{Message, Publisher},
+    publish::{Message, Publisher, Turn},
     refusal::{Refusal, Unavailable},
     report::{self, Report},
 };
 
 /// How many bytes of report bodies are held at the same time, in KiB.
 const REPORTS_KIB_MAX: usize = 32 * 1024;
-/// How long a report waits for the memory that it needs.
-const REPORT_WAIT: Duration = Duration::from_secs(1);
+/// How long a report waits for the memory that it needs. Together with the broker's part it stays below two seconds.
+const REPORT_WAIT: Duration = Duration::from_millis(400);
 
 /// What all requests share.
 pub(crate) struct Desk {
@@ -166,12 +166,13 @@ impl Desk {
     ) -> Result<Response, Refusal> {
         let clusters = clusters::latest(&self.clusters)?;
         let cluster = find(&clusters, cluster)?;
-        let shard = cluster.shard(shard)?;
+        let turn = self.publisher.admit();
+        let shard = find_shard(&clusters, cluster, shard, &turn).await?;
         let state = state
             .value()
             .and_then(|number| State::from_number(number.into()).ok())
             .ok_or_else(|| Refusal::NoSuchState(state.clone()))?;
-        let turn = self.publisher.admit()?;
+        let turn = turn?;
         let message = Message {
             subject: Subject::State(cluster.name.clone(), shard),
             body: vec![b'0' + state.number()].into(),
@@ -184,8 +185,9 @@ impl Desk {
     async fn health(&self, cluster: &str, shard: &Number) -> Result<Response, Refusal> {
         let clusters = clusters::latest(&self.clusters)?;
         let cluster = find(&clusters, cluster)?;
-        let shard = cluster.shard(shard)?;
-        let turn = self.publisher.admit()?;
+        let turn = self.publisher.admit();
+        let shard = find_shard(&clusters, cluster, shard, &turn).await?;
+        let turn = turn?;
         if !turn.has_reported(&clusters, cluster, shard).await? {
             return Err(Refusal::NeverReported(shard));
         }
@@ -241,6 +243,28 @@ fn find<'a>(clusters: &'a Clusters, name: &str) -> Result<&'a Arc<Cluster>, Refu
     clusters
         .get(name)
         .ok_or_else(|| Refusal::NoSuchCluster(name.to_owned()))
+}
+
+/// The shard of this number. Where the size is learned, it may lie beyond the known size when a
+/// report that was stored says so: the list of clusters follows the reports a moment later.
+async fn find_shard(
+    clusters: &Clusters,
+    cluster: &Cluster,
+    number: &Number,
+    turn: &Result<Turn<'_>, Unavailable>,
+) -> Result<ShardId, Refusal> {
+    let refusal = match cluster.shard(number, None) {
+        Err(refusal) if cluster.auto => refusal,
+        found => return found,
+    };
+    let Some(shard) = number.value().and_then(|id| ShardId::new(id).ok()) else {
+        return Err(refusal);
+    };
+    let turn = turn.as_ref().map_err(|cause| *cause)?;
+    match turn.is_claimed(clusters, cluster, shard).await? {
+        true => Ok(shard),
+        false => Err(refusal),
+    }
 }
 
 fn accepted() -> Response {

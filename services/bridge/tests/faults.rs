@@ -316,8 +316,12 @@ async fn a_stop_finishes_what_was_accepted() {
     assert!(idle.is_closed().await);
     server.signal(Signal::CONT);
     halfway.write(&report[10..]).await;
-    busy.answer("POST").await.assert_accepted();
+    let answer = busy.answer("POST").await;
+    answer.assert_accepted();
+    // The client is told not to send another request here.
+    assert_eq!(answer.header("connection"), Some("close"));
     let answer = halfway.answer("POST").await;
+    assert_eq!(answer.header("connection"), Some("close"));
     assert_eq!(
         (answer.status, answer.body.as_str()),
         (200, r#"{"accepted":1,"rejected":[]}"#)

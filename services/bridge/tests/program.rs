@@ -62,6 +62,26 @@ async fn serves_and_ends_on_sigterm() {
     assert_eq!(stored(&server, "main", 1).await.as_deref(), Some("3"));
 }
 
+/// The fault that the fault tests have to notice, and what makes it one.
+#[cfg(feature = "faults")]
+#[tokio::test]
+async fn a_mutation_answers_before_the_acknowledgement() {
+    for (mutation, status) in [("early-answer", 204), ("", 503)] {
+        let mut server = NatsServer::start().await;
+        set_up(&server, &[("main", 4)]).await;
+        let port = free_port();
+        let mut process = program(port, &server.url())
+            .env("GLANCE_MUTATION", mutation)
+            .start();
+        process.wait_for_line("listening on", LIMIT).await;
+        wait_ready(port).await;
+        server.signal(Signal::STOP);
+        let mut client = Client::connect(port).await;
+        let answer = client.send("POST", "/api/status/main/1/3", &[], b"").await;
+        assert_eq!(answer.status, status, "{mutation}");
+    }
+}
+
 #[tokio::test]
 async fn answers_while_it_waits_for_the_broker() {
     let mut server = NatsServer::start().await;

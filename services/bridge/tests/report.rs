@@ -241,6 +241,21 @@ async fn many_look_ups_are_fine() {
 }
 
 #[tokio::test]
+async fn a_whole_report_of_unknown_shards_is_decided_in_time() {
+    let (server, bridge) = bridge().await;
+    for block in 0..4 {
+        put_block(&server, "main", block, 1024, &[block * 1024]).await;
+    }
+    let other = TestBridge::start(&server).await;
+    assert_eq!(other.post("/api/status/main/7/3").await.status, 204);
+    let shards: Vec<Value> = (0..4096).map(|id| json!({"id":id})).collect();
+    let body = json!({"cluster":"main","shards":shards}).to_string();
+    let (status, outcome) = outcome(&report(&bridge, body).await);
+    assert_eq!((status, &outcome["accepted"]), (200, &json!(5)));
+    assert_eq!(outcome["rejected"].as_array().unwrap().len(), 4091);
+}
+
+#[tokio::test]
 async fn more_messages_than_may_be_in_flight_are_no_problem() {
     let server = NatsServer::start().await;
     set_up(&server, &[("main", 4096)]).await;

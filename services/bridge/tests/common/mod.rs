@@ -43,21 +43,38 @@ pub(crate) async fn set_up(server: &NatsServer, clusters: &[(&str, u32)]) {
 }
 
 pub(crate) async fn create_stream(jetstream: &async_nats::jetstream::Context) {
+    create_stream_with(jetstream, stream::Config::default()).await;
+}
+
+/// Creates the stream of states, with what is special about it.
+pub(crate) async fn create_stream_with(
+    jetstream: &async_nats::jetstream::Context,
+    special: stream::Config,
+) {
     let states = stream::Config {
         name: bucket::STATES.into(),
         subjects: vec![STATES_FILTER.into()],
         max_messages_per_subject: 1,
         allow_direct: true,
         max_message_size: 2048,
-        ..stream::Config::default()
+        ..special
     };
     jetstream.create_stream(states).await.unwrap();
 }
 
 pub(crate) async fn create_table(jetstream: &async_nats::jetstream::Context) {
+    create_table_with(jetstream, 1).await;
+}
+
+/// Creates the table's bucket with so many replicas.
+pub(crate) async fn create_table_with(
+    jetstream: &async_nats::jetstream::Context,
+    num_replicas: usize,
+) {
     let table = kv::Config {
         bucket: bucket::TABLE.into(),
         history: 1,
+        num_replicas,
         republish: Some(stream::Republish {
             source: format!("$KV.{}.>", bucket::TABLE),
             destination: format!("{TABLE_PREFIX}.>"),
@@ -79,6 +96,22 @@ pub(crate) async fn put_clusters(server: &NatsServer, epoch: u64, clusters: &[(&
         epoch,
         clusters: clusters.iter().map(info).collect(),
         ..ClusterList::default()
+    };
+    put_table(server, bucket::CLUSTERS_KEY, list.to_bytes()).await;
+}
+
+/// Writes a list of one cluster whose size is learned: from what was stored up to `sequence`.
+pub(crate) async fn put_auto(server: &NatsServer, name: &str, total: u32, sequence: u64) {
+    let list = ClusterList {
+        epoch: 1,
+        stream: "test".into(),
+        sequence,
+        clusters: vec![ClusterInfo {
+            name: name.parse().unwrap(),
+            total,
+            timeout_s: 30.0,
+            auto: true,
+        }],
     };
     put_table(server, bucket::CLUSTERS_KEY, list.to_bytes()).await;
 }
@@ -152,9 +185,13 @@ impl TestBridge {
         passphrase: &str,
         options: &BridgeOptions,
     ) -> Self {
+        Self::start_at(&server.url(), passphrase, options).await
+    }
+
+    pub(crate) async fn start_at(url: &str, passphrase: &str, options: &BridgeOptions) -> Self {
         let shutdown = Shutdown::new();
         let broker = BrokerOptions {
-            nats_url: Some(server.url().parse().unwrap()),
+            nats_url: Some(url.parse().unwrap()),
         };
         let broker = Broker::connect("test", &broker, &shutdown).await.unwrap();
         let environment = Environment::from_pairs([("GLANCE_PASSPHRASE", passphrase)]);
