@@ -14,11 +14,16 @@ export class ServerClock {
     this.offset = null;
   }
 
-  /** @param {number} now the server's time in a frame that just arrived, Unix seconds */
+  /**
+   * @param {number} now the server's time in a frame that just arrived, Unix seconds
+   * @returns {number} seconds by which the clock jumped; 0 when it just went on
+   */
   set(now) {
     const offset = now - this.stopwatch() / 1000;
+    const step = this.offset === null ? 0 : offset - this.offset;
     // A frame that was under way for longer reads earlier: of two close readings the later one is right.
-    if (this.offset === null || offset > this.offset || offset < this.offset - STEP_S) this.offset = offset;
+    if (this.offset === null || step > 0 || step < -STEP_S) this.offset = offset;
+    return Math.abs(step) > STEP_S ? step : 0;
   }
 
   /** @returns {number} Unix seconds; NaN before the first reading */

@@ -16,12 +16,18 @@
  * @property {number} completeAt the server's time up to which the picture is complete
  * @property {number} now the server's time in the last frame
  * @property {number} heard when the dashboard last heard the judge of health, as of the last frame
- * @property {boolean} judging
+ * @property {number} unheardAt since when this page knows that it has heard nothing at all; NaN otherwise
+ * @property {boolean} judging whether silence is judged at present
  */
 
 /** The judge speaks once a second; five missed words are no accident. */
 export const DEAF_S = 5;
 const STALLED_S = 5;
+/**
+ * So long after the last complete picture, an interruption is no alarm: the page comes back from an upgrade within 2 s.
+ * The last word may have come a second before the line was closed.
+ */
+const YOUNG_S = 4;
 
 /**
  * @param {Facts} facts
@@ -31,11 +37,12 @@ export function judgeConnection(facts) {
   const isOpen = facts.phase === "open";
   if (!facts.deviceOnline && facts.silence > STALLED_S) return "offline";
   if (!facts.hasPicture) return "loading";
-  if (!isOpen) return facts.phase === "connecting" && isYoung(facts) ? "loading" : "lost";
+  if (!isOpen) return isYoung(facts) ? "loading" : "lost";
   if (facts.silence > STALLED_S) return "stalled";
   if (!facts.joined) return isYoung(facts) ? "loading" : "lost";
   // As of the frame itself: a frame that is late says nothing about the dashboard's ears.
-  if (!(facts.now - facts.heard <= DEAF_S)) return "deaf";
+  if (Number.isNaN(facts.heard)) return facts.now - facts.unheardAt <= DEAF_S ? "loading" : "deaf";
+  if (facts.now - facts.heard > DEAF_S) return "deaf";
   return facts.judging ? "live" : "unjudged";
 }
 
@@ -44,21 +51,22 @@ export function judgeConnection(facts) {
  * @returns {boolean} whether the picture is so young that its first seconds need no alarm
  */
 function isYoung(facts) {
-  return facts.clock - facts.completeAt < DEAF_S;
+  return facts.clock - facts.completeAt < YOUNG_S;
 }
 
 /**
  * @param {Condition} condition
  * @param {Facts} facts
- * @returns {number | null} how old the picture is, in seconds; null while it is not old
+ * @returns {number | null} how old the picture is, in seconds; null while it is not old, NaN when nobody knows
  */
 export function agePicture(condition, facts) {
   if (!facts.hasPicture) return null;
+  // The server's clock may be set back while the page looks on.
   switch (condition) {
-    case "deaf": return facts.clock - facts.heard;
+    case "deaf": return Math.max(0, facts.clock - facts.heard);
     case "offline":
     case "lost":
-    case "stalled": return facts.clock - facts.completeAt;
+    case "stalled": return Math.max(0, facts.clock - facts.completeAt);
     default: return null;
   }
 }

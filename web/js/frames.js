@@ -26,7 +26,7 @@
  *
  * @typedef {object} ClusterSnapshot
  * @property {string} name
- * @property {number} total
+ * @property {number} total 0 until a bot has said how many shards it has
  * @property {number | null} timeout seconds of silence after which a shard is unhealthy
  * @property {string} states one digit a shard
  * @property {string} previous
@@ -112,7 +112,7 @@ function isVersionList(clusters) {
 /** @param {any} cluster */
 function isSized(cluster) {
   return isObject(cluster) && typeof cluster.name === "string"
-    && Number.isInteger(cluster.total) && cluster.total >= 1 && cluster.total <= SHARDS_MAX;
+    && Number.isInteger(cluster.total) && cluster.total >= 0 && cluster.total <= SHARDS_MAX;
 }
 
 /** @param {any} blocks */

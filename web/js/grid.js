@@ -7,14 +7,16 @@
  * @property {Cluster} cluster
  * @property {HTMLElement} section
  * @property {HTMLElement} count
+ * @property {HTMLElement} note what is to be said about the cluster as a whole
  * @property {HTMLElement} box of all cells
  * @property {HTMLElement[]} cells by id
  * @property {number} focused the cell that the Tab key leads to
  */
 
-import { createElement, findPart } from "./elements.js";
+import { createElement, findPart, writeText } from "./elements.js";
 import { CHUNK_CELLS, fitGrid } from "./layout.js";
-import { nameShard, sayOnline } from "./words.js";
+import { findSilence } from "./verdict.js";
+import { nameShard, sayCluster, sayOnline } from "./words.js";
 
 /** Up to so many shards, clusters share a line of the page, and have shorter rows (as in cells.css). */
 const SMALL = 16;
@@ -53,6 +55,7 @@ export class Grid {
 
   /** @param {Cluster[]} clusters */
   build(clusters) {
+    const focused = this.find(document.activeElement);
     this.watcher.disconnect();
     this.visible.clear();
     this.blocks = clusters.map(buildBlock);
@@ -60,6 +63,21 @@ export class Grid {
     this.fit();
     for (const { box } of this.blocks) {
       for (const chunk of box.children) this.watcher.observe(chunk);
+    }
+    const again = focused && clusters.find(({ name, total }) => name === focused.cluster.name && focused.id < total);
+    if (again) this.focus({ cluster: again, id: focused.id });
+  }
+
+  /**
+   * Says of each cluster as a whole what its cells do not.
+   * @param {number} now the server's time up to which the picture is true
+   * @param {boolean} isOld
+   */
+  tick(now, isOld) {
+    for (const { cluster, note } of this.blocks) {
+      const sentence = sayCluster(cluster, findSilence(cluster, now), now, isOld);
+      note.hidden = sentence === "";
+      writeText(note, sentence);
     }
   }
 
@@ -73,6 +91,7 @@ export class Grid {
     this.root.style.setProperty("--columns", String(columns));
     for (const [name, size] of Object.entries({ pitch, gap, gutter, width })) this.root.style.setProperty(`--${name}`, `${size}px`);
     for (const { cluster, box } of this.blocks) {
+      if (!cluster.isSized) continue;
       const inLast = cluster.total % CHUNK_CELLS || CHUNK_CELLS;
       box.style.setProperty("--rows", String(CHUNK_CELLS / columns));
       const last = /** @type {HTMLElement} */ (box.lastElementChild);
@@ -183,6 +202,7 @@ function buildBlock(cluster) {
   const section = /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true));
   const name = findPart(section, ".cluster-name");
   const count = findPart(section, ".cluster-count");
+  const note = findPart(section, ".cluster-note");
   const box = findPart(section, ".cells");
   section.dataset.cluster = cluster.name;
   section.classList.toggle("is-small", cluster.total <= SMALL);
@@ -191,9 +211,10 @@ function buildBlock(cluster) {
   section.setAttribute("aria-label", `Cluster ${cluster.name}`);
   box.setAttribute("aria-label", `Shards of ${cluster.name}`);
   const cells = buildCells(cluster, box);
-  cells[0].tabIndex = 0;
+  if (cells.length > 0) cells[0].tabIndex = 0;
+  box.hidden = cells.length === 0;
   cluster.takeDirty();
-  return { cluster, section, box, count, cells, focused: 0 };
+  return { cluster, section, box, count, note, cells, focused: 0 };
 }
 
 /**

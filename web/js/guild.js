@@ -38,10 +38,11 @@ export function shardOfGuild(guild, total) {
  * The shard that a question is about. Direct messages always arrive on shard 0.
  *
  * @param {Question} question
- * @param {number} total
- * @returns {number | null} null when the question names no server
+ * @param {number} total 0 while it is not known
+ * @returns {number | null} null when the question names no server, or the total is not known
  */
 export function shardOfQuestion(question, total) {
+  if (total === 0) return null;
   if (question.kind === "guild") return shardOfGuild(question.guild, total);
   return question.kind === "direct" ? 0 : null;
 }

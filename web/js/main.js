@@ -99,11 +99,20 @@ class Page {
   followShape() {
     this.shape = this.store.shape;
     this.tooltip.hide();
-    const { place } = this.panel;
-    if (place && this.grid.cell(place)) this.grid.mark("is-selected", [place]);
-    else if (place) this.panel.close();
+    this.followPlace();
     this.search.update();
     if (this.isRevealing) this.reveal(this.search.places());
+  }
+
+  /** A shard whose cluster got another size stays in the panel, as long as there is such a shard. */
+  followPlace() {
+    const { place } = this.panel;
+    if (!place) return;
+    const cluster = this.store.cluster(place.cluster.name);
+    const again = cluster && place.id < cluster.total ? { cluster, id: place.id } : null;
+    if (!again) return this.panel.close();
+    this.panel.place = again;
+    this.grid.mark("is-selected", [again]);
   }
 
   /** What changes because time goes by. */
@@ -122,13 +131,16 @@ class Page {
       completeAt: sync.completeAt,
       now: store.now,
       heard: store.heard,
+      unheardAt: store.unheardAt,
       judging: store.judging,
-    }, (feed.retryAt - performance.now()) / 1000, sync.failures > 0);
+    }, store.unjudgedAt, (feed.retryAt - performance.now()) / 1000, sync.failures > 0);
+    const { isOld, asOf } = this.status;
     this.status.drawVerdict(store);
-    this.search.tick(now);
-    this.search.speak(now);
-    this.panel.update(now);
-    this.tooltip.update(now);
+    this.grid.tick(asOf, isOld);
+    this.search.tick(now, isOld);
+    this.search.speak(now, isOld);
+    this.panel.update(now, isOld);
+    this.tooltip.update(now, isOld);
   }
 
   /**
@@ -139,7 +151,7 @@ class Page {
   select(place, byKey) {
     this.tooltip.hide();
     this.grid.mark("is-selected", [place]);
-    this.panel.open(place, this.clock.now(), byKey);
+    this.panel.open(place, this.clock.now(), this.status.isOld, byKey);
     const cell = this.grid.cell(place);
     if (!cell) return;
     cell.scrollIntoView({ block: "nearest" });
@@ -178,7 +190,7 @@ function attachCells(page) {
     onOpen: (place, byKey) => page.select(place, byKey),
     onPoint: (place) => {
       const cell = page.grid.cell(place);
-      if (cell) page.tooltip.show(place, cell, page.clock.now());
+      if (cell) page.tooltip.show(place, cell, page.clock.now(), page.status.isOld);
     },
     onLeave: () => page.tooltip.hide(),
     onEscape: () => {

@@ -37,12 +37,13 @@ export class Panel {
   /**
    * @param {Place} place
    * @param {number} now the server's time
+   * @param {boolean} isOld whether the picture is old
    * @param {boolean} takeFocus for those who came by keyboard
    */
-  open(place, now, takeFocus) {
+  open(place, now, isOld, takeFocus) {
     this.place = place;
     this.show(true);
-    this.update(now);
+    this.update(now, isOld);
     if (takeFocus) this.title.focus();
   }
 
@@ -74,8 +75,11 @@ export class Panel {
     if (next >= 0 && next < cluster.total) this.handlers.onStep({ cluster, id: next });
   }
 
-  /** @param {number} now */
-  update(now) {
+  /**
+   * @param {number} now
+   * @param {boolean} isOld
+   */
+  update(now, isOld) {
     if (!this.place) return;
     const { cluster, id } = this.place;
     const state = cluster.states[id];
@@ -85,7 +89,7 @@ export class Panel {
     writeText(this.meaning, explainShard(cluster, id));
     this.back.toggleAttribute("disabled", id === 0);
     this.next.toggleAttribute("disabled", id === cluster.total - 1);
-    this.writeFacts(listFacts(cluster, id, now));
+    this.writeFacts(listFacts(cluster, id, now, isOld));
   }
 
   /** @param {[term: string, value: string, note?: string][]} facts */

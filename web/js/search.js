@@ -8,7 +8,7 @@
 
 import { createElement, findPart, writeText } from "./elements.js";
 import { parseQuestion, readFragment, shardOfQuestion, writeFragment } from "./guild.js";
-import { explainUnclear, sayAnswer } from "./words.js";
+import { explainUnclear, sayAnswer, sayUnsized } from "./words.js";
 
 /** After so long without a key the question counts as asked. */
 const PAUSE_MS = 1000;
@@ -94,7 +94,7 @@ export class Search {
     }
   }
 
-  /** @returns {Place[]} one for each cluster */
+  /** @returns {Place[]} one for each cluster whose size is known */
   places() {
     return this.store.clusters.flatMap((cluster) => {
       const id = shardOfQuestion(this.question, cluster.total);
@@ -102,11 +102,17 @@ export class Search {
     });
   }
 
+  /** @returns {string[]} what is to be said of the others, if the question is a good one */
+  gaps() {
+    const isGood = this.question.kind === "guild" || this.question.kind === "direct";
+    return isGood ? this.store.clusters.filter((cluster) => !cluster.isSized).map(sayUnsized) : [];
+  }
+
   /** Works the answer out anew: the question or the clusters changed. */
   update() {
     const places = this.places();
     this.handlers.onPlaces(places);
-    const problem = this.question.kind === "unclear" ? explainUnclear(this.question.why) : "";
+    const problem = this.question.kind === "unclear" ? explainUnclear(this.question.why) : this.gaps().join(" ");
     this.answer.hidden = places.length === 0 && problem === "";
     this.problem.hidden = problem === "";
     writeText(this.problem, problem);
@@ -116,11 +122,12 @@ export class Search {
   /**
    * Renews the words: time goes by, states change.
    * @param {number} now the server's time
+   * @param {boolean} isOld whether the picture is old
    */
-  tick(now) {
+  tick(now, isOld) {
     this.places().forEach(({ cluster, id }, index) => {
       const row = this.rows.children[index];
-      const [where, how] = sayAnswer(this.question, cluster, id, now);
+      const [where, how] = sayAnswer(this.question, cluster, id, now, isOld);
       findPart(row, ".cell").dataset.state = String(cluster.states[id]);
       writeText(findPart(row, "strong"), where);
       writeText(findPart(row, ".answer-how"), how);
@@ -135,14 +142,17 @@ export class Search {
   /**
    * Says the answer to a screen reader when it is first known and when a state in it changes.
    * @param {number} now
+   * @param {boolean} isOld
    */
-  speak(now) {
+  speak(now, isOld) {
     const places = this.places();
     const states = places.map(({ cluster, id }) => `${cluster.name} ${id} ${cluster.states[id]}`).join();
-    if (places.length === 0 || states === this.spoken || this.spoken === null) return;
-    this.spoken = states;
-    const sentences = places.map(({ cluster, id }) => sayAnswer(this.question, cluster, id, now).join(": "));
-    this.handlers.announce(`${sentences.join(". ")}.`);
+    const gaps = this.gaps();
+    const heard = [states, ...gaps].join();
+    if (heard === "" || heard === this.spoken || this.spoken === null) return;
+    this.spoken = heard;
+    const sentences = places.map(({ cluster, id }) => `${sayAnswer(this.question, cluster, id, now, isOld).join(": ")}.`);
+    this.handlers.announce([...sentences, ...gaps].join(" "));
   }
 }
 

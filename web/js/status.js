@@ -7,7 +7,7 @@
 
 import { agePicture, judgeConnection } from "./connection.js";
 import { findPart, writeText } from "./elements.js";
-import { judgeFleet } from "./verdict.js";
+import { findSilence, judgeFleet } from "./verdict.js";
 import { announceConnection, CONNECTION_LABELS, sayConnection, sayLastKnown, sayVerdict } from "./words.js";
 
 /** Short interruptions are not worth a banner. */
@@ -23,6 +23,8 @@ export class Status {
     this.condition = "loading";
     this.announced = "";
     this.isOld = false;
+    /** The server's time up to which the picture is true: now, unless it is old. */
+    this.asOf = NaN;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.timer = undefined;
     this.connection = findPart(document, "#connection");
@@ -36,14 +38,16 @@ export class Status {
 
   /**
    * @param {Facts} facts
+   * @param {number} unjudgedAt since when silence is not judged, the server's time
    * @param {number} retryIn seconds to the next try
    * @param {boolean} hasFailed whether asking for the first picture failed
    */
-  drawConnection(facts, retryIn, hasFailed) {
+  drawConnection(facts, unjudgedAt, retryIn, hasFailed) {
     const condition = judgeConnection(facts);
     const age = agePicture(condition, facts);
     const isOld = age !== null && !(age < OLD_S);
-    const sentence = isOld || age === null ? sayConnection(condition, age, retryIn, hasFailed) : "";
+    const lasting = condition === "unjudged" ? facts.clock - unjudgedAt : age;
+    const sentence = isOld || age === null ? sayConnection(condition, lasting, retryIn, hasFailed) : "";
     this.connection.dataset.condition = condition;
     writeText(this.label, CONNECTION_LABELS[condition]);
     this.banner.hidden = sentence === "";
@@ -52,6 +56,8 @@ export class Status {
     this.picture.classList.toggle("is-old", isOld);
     this.verdict.classList.toggle("is-old", isOld);
     this.isOld = isOld;
+    // Of an age that nobody knows, the frames' own time is the best guess.
+    this.asOf = isOld ? facts.clock - (Number.isNaN(age) ? 0 : age) : facts.clock;
     if (condition !== this.condition) this.announceLater(condition);
     this.condition = condition;
   }
@@ -70,7 +76,10 @@ export class Status {
   /** @param {Store} store */
   drawVerdict(store) {
     if (!store.hasPicture) return;
-    const verdict = judgeFleet(store.clusters);
+    const verdict = judgeFleet(store.clusters.map((cluster) => {
+      const { name, total, counts } = cluster;
+      return { name, total, counts, isSilent: findSilence(cluster, this.asOf) !== null };
+    }));
     const sentence = sayVerdict(verdict, store.clusters.length > 1);
     this.verdict.dataset.mood = verdict.mood;
     writeText(this.sentence, this.isOld ? sayLastKnown(sentence) : sentence);

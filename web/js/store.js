@@ -11,6 +11,8 @@ import { isState, ONLINE, STATES } from "./states.js";
 
 /** Entries that may wait for the version that completes them; a block has 1,024 shards. */
 const PARTS_MAX = 4 * BLOCK_SHARDS;
+/** A pulse and a snapshot that disagree by less do so because of their ways to the page. */
+const STEP_S = 2;
 
 /** One bot: its shards as columns, so that 16,384 of them cost no object each. Times are Unix seconds, NaN for none. */
 export class Cluster {
@@ -45,6 +47,11 @@ export class Cluster {
 
   get online() {
     return this.counts[ONLINE];
+  }
+
+  /** Whether a bot has said how many shards it has. */
+  get isSized() {
+    return this.total > 0;
   }
 
   /**
@@ -84,8 +91,12 @@ export class Store {
     /** When the service last heard the judge of health, and its own time then. Unix seconds. */
     this.heard = NaN;
     this.now = NaN;
+    /** The server's time when this page was first told that the judge has not been heard yet; NaN before that. */
+    this.unheardAt = NaN;
     /** False while nobody is flagged unhealthy: just after a start, or while the judge cannot hear. */
     this.judging = true;
+    /** The server's time when this page first saw that nobody is flagged; NaN while silence is judged. */
+    this.unjudgedAt = NaN;
   }
 
   /**
@@ -99,8 +110,28 @@ export class Store {
   /** @param {Times} times of any frame */
   applyTimes(times) {
     this.now = times.now;
-    this.heard = times.heard ?? NaN;
+    // A replica that was just started has heard nothing itself; what another one heard is still true.
+    if (times.heard !== null) this.heard = times.heard;
+    else if (Number.isNaN(this.unheardAt)) this.unheardAt = times.now;
     this.judging = times.judging_since !== null;
+    if (this.judging) this.unjudgedAt = NaN;
+    else if (Number.isNaN(this.unjudgedAt)) this.unjudgedAt = times.now;
+  }
+
+  /**
+   * The server's clock was set: moves what was told by the old one, so that ages stay right until a new snapshot is there.
+   * @param {number} step in seconds
+   */
+  shiftTimes(step) {
+    this.heard += step;
+    this.unheardAt += step;
+    this.unjudgedAt += step;
+    for (const cluster of this.clusters) {
+      for (let id = 0; id < cluster.total; id += 1) {
+        cluster.since[id] += step;
+        cluster.lastHeard[id] += step;
+      }
+    }
   }
 
   /**
@@ -112,7 +143,7 @@ export class Store {
     this.clusters = snapshot.clusters.map((wanted) => {
       const known = old.find((cluster) => cluster.name === wanted.name && cluster.total === wanted.total);
       const cluster = known ?? new Cluster(wanted.name, wanted.total);
-      fill(cluster, wanted);
+      fill(cluster, wanted, snapshot.now);
       return cluster;
     });
     const same = old.length === this.clusters.length && old.every((cluster, index) => cluster === this.clusters[index]);
@@ -125,23 +156,25 @@ export class Store {
    * carries the version: applied alone, a part that is older than the snapshot would turn shards back.
    *
    * @param {Changes} changes
-   * @returns {boolean} false when the page cannot follow any more and needs a snapshot
+   * @returns {"applied" | "strange" | "too_much"} strange: it speaks of a cluster, a block or a shard that is not in the
+   *   picture, so that a new one is needed · too_much: the page cannot follow any more
    */
   applyChanges(changes) {
     const cluster = this.cluster(changes.cluster);
-    if (!cluster) return true;
+    if (!cluster || !hasBlock(cluster, changes.block)) return "strange";
     const waiting = cluster.parts.get(changes.block) ?? [];
     const shards = waiting.concat(changes.shards);
     if (changes.version === null) {
       cluster.parts.set(changes.block, shards);
-      return shards.length <= PARTS_MAX;
+      return shards.length <= PARTS_MAX ? "applied" : "too_much";
     }
     cluster.parts.delete(changes.block);
     const held = cluster.versions[changes.block];
-    if (held && compareVersions(changes.version, held) <= 0) return true;
+    if (held && compareVersions(changes.version, held) <= 0) return "applied";
+    if (shards.some(([id]) => id >= cluster.total)) return "strange";
     cluster.versions[changes.block] = changes.version;
     for (const shard of shards) applyShard(cluster, shard);
-    return true;
+    return "applied";
   }
 
   /** @param {Pulse} pulse */
@@ -165,8 +198,9 @@ export class Store {
 /**
  * @param {Cluster} cluster
  * @param {ClusterSnapshot} wanted
+ * @param {number} now of the snapshot
  */
-function fill(cluster, wanted) {
+function fill(cluster, wanted, now) {
   cluster.timeout = typeof wanted.timeout === "number" ? wanted.timeout : null;
   cluster.details = wanted.details ?? {};
   cluster.versions = wanted.blocks.slice();
@@ -174,11 +208,20 @@ function fill(cluster, wanted) {
   for (let id = 0; id < cluster.total; id += 1) {
     cluster.setState(id, digit(wanted.states, id), digit(wanted.previous, id));
     cluster.since[id] = wanted.since[id] ?? NaN;
-    // A pulse may have told more than a snapshot that was written before it.
+    // A pulse may have told more than a snapshot that was written before it. What is later than the snapshot itself was
+    // told before the server's clock was set back.
     const heard = wanted.last_heard[id];
     const known = cluster.lastHeard[id];
-    cluster.lastHeard[id] = heard === null ? NaN : known > heard ? known : heard;
+    cluster.lastHeard[id] = heard === null ? NaN : known > heard && known < now + STEP_S ? known : heard;
   }
+}
+
+/**
+ * @param {Cluster} cluster
+ * @param {number} block
+ */
+function hasBlock(cluster, block) {
+  return block >= 0 && block * BLOCK_SHARDS < cluster.total;
 }
 
 /**

@@ -48,6 +48,9 @@ export class Sync {
     /** Failed reads of the snapshot in a row. */
     this.failures = 0;
     this.behind = 0;
+    /** How often in a row the feed spoke of something that the picture does not have. */
+    this.strangers = 0;
+    this.isRefreshDue = false;
     this.reading = false;
     this.readAgain = false;
     /** The server's time in the last snapshot. */
@@ -68,20 +71,22 @@ export class Sync {
     const { store, clock, onChange } = this.with;
     switch (frame.op) {
       case "hello":
-        clock.set(frame.payload.now);
+        this.setClock(frame.payload.now);
         store.applyTimes(frame.payload);
+        this.strangers = 0;
         this.join(frame.payload.clusters);
         break;
       case "changes":
         this.follow(frame.payload);
         break;
       case "pulse":
-        clock.set(frame.payload.now);
+        this.setClock(frame.payload.now);
         store.applyPulse(frame.payload);
         break;
       case "resync":
       case "clusters":
-        this.resync(frame.payload.clusters);
+        this.strangers = 0;
+        this.resync(frame.payload.clusters, this.random() * RESYNC_JITTER_MS);
         break;
     }
     if (this.joined) this.completeAt = clock.now();
@@ -98,6 +103,28 @@ export class Sync {
     if (this.with.store.hasPicture) this.cancelRead();
   }
 
+  /** @param {number} now the server's time */
+  setClock(now) {
+    const step = this.with.clock.set(now);
+    // Ahead, it may be this device that slept; back, it was the server's clock that was set.
+    if (step < 0) {
+      this.with.store.shiftTimes(step);
+      this.completeAt += step;
+      this.readAt += step;
+    }
+    if (step !== 0 && this.joined) this.refreshSoon();
+  }
+
+  /** What was told by another clock is asked for again, not by all viewers at once. */
+  refreshSoon() {
+    if (this.isRefreshDue) return;
+    this.isRefreshDue = true;
+    this.with.schedule(() => {
+      this.isRefreshDue = false;
+      void this.refresh();
+    }, this.random() * RESYNC_JITTER_MS);
+  }
+
   /** Renews what the feed does not carry: latency, guilds and the like. A failure does no harm. */
   async refresh() {
     if (!this.joined || this.reading || this.cancel) return;
@@ -110,7 +137,10 @@ export class Sync {
     const { store, clock } = this.with;
     this.demand(versions);
     const isFresh = clock.now() - this.readAt < FRESH_S && !this.reading;
-    if (store.hasPicture && isFresh && isUpToDate(store.versions(), versions)) this.settle();
+    const held = store.versions();
+    // Newer than the feed is not enough: revisions start anew when the broker lost its store.
+    const isSame = isUpToDate(held, versions) && isUpToDate(versions, held);
+    if (store.hasPicture && isFresh && isSame) this.settle();
     else this.readSoon(0);
   }
 
@@ -134,17 +164,30 @@ export class Sync {
     const { store, onLost } = this.with;
     this.kept?.push(changes);
     const tooMany = this.kept !== null && this.kept.length > KEPT_FRAMES_MAX;
-    if (tooMany || (store.hasPicture && !store.applyChanges(changes))) onLost();
+    const fate = store.hasPicture ? store.applyChanges(changes) : "applied";
+    if (tooMany || fate === "too_much") onLost();
+    // While a gap is open, the snapshot that closes it is on its way.
+    else if (fate === "strange" && this.joined) this.meetStranger();
   }
 
-  /** @param {ClusterVersions[] | null} versions */
-  resync(versions) {
+  /** The picture lacks what the feed speaks of: a new one is needed. If that does not help, ever less often. */
+  meetStranger() {
+    this.strangers += 1;
+    const isFirst = this.strangers === 1;
+    this.resync(null, isFirst ? this.random() * RESYNC_JITTER_MS : delayAfter(this.strangers, this.random));
+  }
+
+  /**
+   * @param {ClusterVersions[] | null} versions
+   * @param {number} delayMs
+   */
+  resync(versions, delayMs) {
     if (versions) this.demand(versions);
     else this.demandNoOlder();
     this.joined = false;
     // A snapshot that is already on its way may have been written before what was missed.
     this.readAgain = this.reading;
-    if (!this.reading) this.readSoon(this.random() * RESYNC_JITTER_MS);
+    if (!this.reading) this.readSoon(delayMs);
   }
 
   /** @param {number} delayMs */
@@ -195,10 +238,10 @@ export class Sync {
 
   /** @param {Snapshot} snapshot */
   take(snapshot) {
-    const { store, clock } = this.with;
+    const { store } = this.with;
     if (this.isEnough === null) {
       // No feed yet: better an early picture than none.
-      clock.set(snapshot.now);
+      this.setClock(snapshot.now);
       store.applyTimes(snapshot);
       store.replace(snapshot);
       this.readAt = snapshot.now;
@@ -217,9 +260,10 @@ export class Sync {
   show(snapshot) {
     const { store } = this.with;
     store.replace(snapshot);
-    for (const changes of this.kept ?? []) store.applyChanges(changes);
+    const fates = (this.kept ?? []).map((changes) => store.applyChanges(changes));
     this.readAt = snapshot.now;
     this.settle();
+    if (fates.includes("strange")) this.meetStranger();
   }
 
   settle() {

@@ -25,12 +25,13 @@ export class Tooltip {
    * @param {Place} place
    * @param {HTMLElement} cell
    * @param {number} now the server's time
+   * @param {boolean} isOld whether the picture is old
    */
-  show(place, cell, now) {
+  show(place, cell, now, isOld) {
     this.place = place;
     this.cell = cell;
     this.box.hidden = false;
-    this.update(now);
+    this.update(now, isOld);
   }
 
   hide() {
@@ -39,12 +40,15 @@ export class Tooltip {
     this.box.hidden = true;
   }
 
-  /** @param {number} now */
-  update(now) {
+  /**
+   * @param {number} now
+   * @param {boolean} isOld
+   */
+  update(now, isOld) {
     if (!this.place || !this.cell) return;
     const { cluster, id } = this.place;
     writeText(this.title, `Shard ${id} of ${cluster.name}`);
-    writeText(this.text, sayShard(cluster, id, now));
+    writeText(this.text, sayShard(cluster, id, now, isOld));
     // Other words have another width.
     this.follow();
   }

@@ -65,6 +65,7 @@ export function sayVerdict({ kind, count, total, clusters }, severalClusters) {
   const are = count === 1 ? "is" : "are";
   switch (kind) {
     case "online": return total === 1 ? "The one shard is online" : `All ${formatCount(total)} shards are online`;
+    case "unheard": return `Nothing is heard from ${list(clusters)}`;
     case "down": return `${part}${where} ${are} down`;
     case "moving": return `${part}${where} ${are} restarting`;
     case "partly": return `All is well; ${plural(count, "shard has", "shards have")} not reported yet`;
@@ -90,7 +91,7 @@ export const CONNECTION_LABELS = {
  * The line below the header when something is wrong with the connection.
  *
  * @param {Condition} condition
- * @param {number | null} age of the picture in seconds
+ * @param {number | null} age of the picture in seconds; for `unjudged`, for how long silence was not judged
  * @param {number} retryIn seconds
  * @param {boolean} hasFailed whether asking for the picture has failed
  * @returns {string} empty when there is nothing to say
@@ -99,14 +100,20 @@ export function sayConnection(condition, age, retryIn, hasFailed) {
   const picture = age === null || Number.isNaN(age) ? "" : ` This picture is ${describeDuration(age)} old.`;
   const retry = retryIn >= 1 ? ` Trying again in ${describeDuration(retryIn)}.` : " Trying again now.";
   switch (condition) {
-    case "offline": return `Your device is offline.${picture} It goes on by itself when the network is back.`;
+    case "offline": return `Your device is offline, so this page hears nothing.${picture} It goes on by itself when the network is back.`;
     case "loading": return hasFailed ? "The dashboard does not answer yet. Trying again." : "";
-    case "lost": return `The connection to the dashboard is interrupted.${picture}${retry}`;
-    case "stalled": return `Nothing arrives from the dashboard any more.${picture} Waiting for it.`;
-    case "deaf": return `The dashboard does not hear from the bots at present, so it cannot say how they are.${picture}`;
-    case "unjudged": return "The dashboard has just begun to listen. Until every shard had time to speak, none is called unhealthy.";
+    case "lost": return `Your browser cannot reach the dashboard.${picture}${retry}`;
+    case "stalled": return `Your browser hears nothing from the dashboard any more.${picture} Waiting for it.`;
+    case "deaf": return `The dashboard cannot hear the bots. They may well be fine: it cannot say.${picture} It goes on by itself.`;
+    case "unjudged": return sayUnjudged(age);
     case "live": return "";
   }
+}
+
+/** @param {number | null} age for how long this page has known it, in seconds */
+function sayUnjudged(age) {
+  const lasting = age === null || !(age >= 2) ? "" : ` It has been so for ${describeDuration(age)}.`;
+  return `The dashboard may have missed something, so it gives every shard time to speak before it calls one silent.${lasting}`;
 }
 
 /**
@@ -120,9 +127,29 @@ export function announceConnection(condition) {
     case "unjudged": return "Connected. The page is live.";
     case "loading": return "";
     case "offline": return "Your device is offline. The page shows an old picture.";
-    case "deaf": return "The dashboard does not hear from the bots. The page shows an old picture.";
-    default: return "Connection lost. The page shows an old picture and tries again.";
+    case "deaf": return "The dashboard cannot hear the bots. The page shows an old picture.";
+    default: return "Your browser cannot reach the dashboard. The page shows an old picture and tries again.";
   }
+}
+
+// --- a cluster -------------------------------------------------------------------------------------------------------
+
+/**
+ * The line of a cluster that as a whole is not heard, or has no shards yet.
+ *
+ * @param {Cluster} cluster
+ * @param {number | null} silence as found by findSilence
+ * @param {number} now the time up to which the picture is true
+ * @param {boolean} isOld whether that was some time ago
+ * @returns {string} empty when there is nothing to say
+ */
+export function sayCluster(cluster, silence, now, isOld) {
+  if (!cluster.isSized) return "Its shards appear here when the bot has said how many there are.";
+  if (silence === null) return "";
+  const name = cluster.name.charAt(0).toUpperCase() + cluster.name.slice(1);
+  const lasting = Number.isNaN(silence) ? "for a time that is not known" : `for ${describeDuration(now - silence)}`;
+  if (isOld) return `${name} had not been heard ${lasting} when this picture was new.`;
+  return `${name} has not been heard ${lasting}; that is all that is known.`;
 }
 
 // --- a shard ---------------------------------------------------------------------------------------------------------
@@ -140,11 +167,13 @@ export function nameShard(cluster, id) {
  * @param {Cluster} cluster
  * @param {number} id
  * @param {number} now the server's time
+ * @param {boolean} [isOld] whether the picture is old: then nobody knows for how long the state has lasted
  * @returns {string} such as "online for 3 days, last heard 6 seconds ago"
  */
-export function sayShard(cluster, id, now) {
-  if (Number.isNaN(cluster.since[id])) return "not known yet: it has not reported";
-  const state = `${STATES[cluster.states[id]].word} for ${describeDuration(now - cluster.since[id])}`;
+export function sayShard(cluster, id, now, isOld = false) {
+  if (Number.isNaN(cluster.since[id])) return isOld ? "last known: not reported" : "not known yet: it has not reported";
+  const { word } = STATES[cluster.states[id]];
+  const state = isOld ? `last known: ${word}` : `${word} for ${describeDuration(now - cluster.since[id])}`;
   return [state, sayBefore(cluster, id), sayHeard(cluster, id, now)].filter((part) => part !== "").join(", ");
 }
 
@@ -173,15 +202,17 @@ function sayHeard(cluster, id, now) {
  * @param {Cluster} cluster
  * @param {number} id
  * @param {number} now
+ * @param {boolean} [isOld] as in sayShard
  * @returns {[term: string, value: string, note?: string][]}
  */
-export function listFacts(cluster, id, now) {
+export function listFacts(cluster, id, now, isOld = false) {
   /** @type {[string, string, string?][]} */
   const facts = [];
   const since = cluster.since[id];
   const heard = cluster.lastHeard[id];
   if (!Number.isNaN(since)) {
-    facts.push(["In this state", `for ${describeDuration(now - since)}`, `since ${formatMoment(since, now)}`]);
+    const lasting = isOld ? "when last known" : `for ${describeDuration(now - since)}`;
+    facts.push(["In this state", lasting, `since ${formatMoment(since, now)}`]);
   }
   if (cluster.states[id] === UNHEALTHY) facts.push(["State before", STATES[cluster.previous[id]].name]);
   facts.push(Number.isNaN(heard)
@@ -218,7 +249,7 @@ export function explainShard(cluster, id) {
   const limit = cluster.timeout === null ? "too long" : `more than ${describeDuration(cluster.timeout)}`;
   switch (cluster.states[id]) {
     case ONLINE: return "The bot answers on the servers of this shard.";
-    case UNHEALTHY: return `Nothing was heard from it for ${limit}: the bot may not answer on its servers.`;
+    case UNHEALTHY: return `This shard is silent: nothing was heard from it for ${limit}, so the bot may not answer on its servers.`;
     case OFFLINE: return "The bot does not answer on the servers of this shard.";
     default: return STATES[cluster.states[id]].meaning;
   }
@@ -233,13 +264,22 @@ export function explainShard(cluster, id) {
  * @param {Cluster} cluster
  * @param {number} id
  * @param {number} now
+ * @param {boolean} [isOld] as in sayShard
  * @returns {[where: string, how: string]} "Your server is on shard 12 of main (group 3)", "online for 3 days, ..."
  */
-export function sayAnswer(question, cluster, id, now) {
+export function sayAnswer(question, cluster, id, now, isOld = false) {
   const subject = question.kind === "direct" ? "Direct messages are" : "Your server is";
   const group = cluster.details[id]?.group;
   const where = `${subject} on shard ${id} of ${cluster.name}${group === undefined ? "" : ` (group ${group})`}`;
-  return [where, sayShard(cluster, id, now)];
+  return [where, sayShard(cluster, id, now, isOld)];
+}
+
+/**
+ * The answer for a cluster of which nobody has said how many shards it has.
+ * @param {Cluster} cluster
+ */
+export function sayUnsized(cluster) {
+  return `The number of shards of ${cluster.name} is not known yet, so its shard cannot be told.`;
 }
 
 /** @type {Record<Unclear, string>} */
@@ -259,5 +299,6 @@ export function explainUnclear(why) {
 
 /** @param {Cluster} cluster */
 export function sayOnline(cluster) {
+  if (!cluster.isSized) return "size not known yet";
   return `${formatCount(cluster.online)}/${formatCount(cluster.total)} online`;
 }

@@ -69,6 +69,8 @@ test("anything else says why", () => {
     assert.deepEqual(parseQuestion(text), { kind: "unclear", why }, text);
   }
   assert.deepEqual(parseQuestion(" \u200b\n"), { kind: "empty" });
+  assert.equal(shardOfQuestion({ kind: "direct" }, 0), null, "no shards are known yet");
+  assert.equal(shardOfQuestion({ kind: "guild", guild: 613425648685547541n }, 0), null);
   assert.equal(shardOfQuestion({ kind: "unclear", why: "several" }, 4), null);
 });
 

@@ -14,7 +14,7 @@ class FakeSocket {
     this.onopen = null;
     /** @type {((message: {data: unknown}) => void) | null} */
     this.onmessage = null;
-    /** @type {(() => void) | null} */
+    /** @type {((event: {code: number}) => void) | null} */
     this.onclose = null;
     FakeSocket.all.push(this);
   }
@@ -32,20 +32,22 @@ function makeFeed(context) {
   Object.assign(globalThis, { WebSocket: FakeSocket });
   /** @type {string[]} */
   const heard = [];
-  const feed = new Feed(new URL("ws://127.0.0.1/api/feed"), (frame) => heard.push(frame.op), () => {});
+  const time = { ms: 0 };
+  const surroundings = { stopwatch: () => time.ms, random: () => 0.5 };
+  const feed = new Feed(new URL("ws://127.0.0.1/api/feed"), (frame) => heard.push(frame.op), () => {}, surroundings);
   feed.connect();
-  return { feed, heard, last: () => FakeSocket.all[FakeSocket.all.length - 1] };
+  return { feed, heard, time, last: () => FakeSocket.all[FakeSocket.all.length - 1] };
 }
 
 test("a feed that cannot be reached is tried again, ever less often", (context) => {
   const { feed, last } = makeFeed(context);
   for (let failures = 1; failures <= 4; failures += 1) {
-    last().onclose?.();
+    last().onclose?.({ code: 1006 });
     assert.equal(feed.phase, "waiting");
     assert.equal(FakeSocket.all.length, failures);
-    mock.timers.tick(500 * 2 ** (failures - 1) - 1);
-    assert.equal(FakeSocket.all.length, failures, "never earlier than half of the step");
-    mock.timers.tick(500 * 2 ** (failures - 1) + 1);
+    mock.timers.tick(750 * 2 ** (failures - 1) - 1);
+    assert.equal(FakeSocket.all.length, failures, "in the middle between half of the step and the step");
+    mock.timers.tick(1);
     assert.equal(FakeSocket.all.length, failures + 1);
   }
 });
@@ -54,20 +56,73 @@ test("nobody waits when the network is back", (context) => {
   const { feed, last } = makeFeed(context);
   feed.hurry();
   assert.equal(FakeSocket.all.length, 1, "it is connecting already");
-  last().onclose?.();
+  last().onclose?.({ code: 1006 });
   feed.hurry();
   assert.equal(FakeSocket.all.length, 2);
   mock.timers.tick(60_000);
   assert.equal(FakeSocket.all.length, 2, "the old timer is gone");
 });
 
+test("after a goodbye the page comes back within 1.5 s, spread over them", (context) => {
+  const { feed, time, last } = makeFeed(context);
+  for (const [code, random, delay] of [[1001, 0, 0], [1001, 0.99, 1485], [1012, 0.5, 750]]) {
+    feed.random = () => random;
+    last().onopen?.();
+    time.ms += 60_000;
+    const tries = FakeSocket.all.length;
+    last().onclose?.({ code });
+    assert.equal(feed.phase, "waiting");
+    if (delay > 0) mock.timers.tick(delay - 1);
+    if (delay > 0) assert.equal(FakeSocket.all.length, tries);
+    mock.timers.tick(1);
+    assert.equal(FakeSocket.all.length, tries + 1);
+  }
+  // Nobody has taken over yet.
+  feed.random = () => 1;
+  for (const delay of [1000, 1000, 2000]) {
+    last().onclose?.({ code: 1006 });
+    assert.equal(feed.retryAt - time.ms, delay);
+    mock.timers.tick(delay);
+  }
+});
+
+test("goodbyes without end are failures", (context) => {
+  const { feed, time, last } = makeFeed(context);
+  /** @type {number[]} */
+  const delays = [];
+  for (let round = 0; round < 7; round += 1) {
+    last().onopen?.();
+    last().onclose?.({ code: 1001 });
+    delays.push(feed.retryAt - time.ms);
+    mock.timers.tick(15_000);
+  }
+  assert.deepEqual(delays, [750, 1500, 3000, 6000, 11_250, 11_250, 11_250]);
+});
+
+test("who is in a hurry does not wait for a line that is silent", (context) => {
+  const { feed, time, last } = makeFeed(context);
+  const stuck = last();
+  time.ms += 4000;
+  feed.hurry();
+  assert.ok(stuck.closed);
+  assert.equal(FakeSocket.all.length, 2);
+  last().onopen?.();
+  time.ms += 1000;
+  feed.hurry();
+  assert.equal(FakeSocket.all.length, 2, "a second of silence is nothing");
+  time.ms += 3000;
+  feed.hurry();
+  assert.equal(FakeSocket.all.length, 3);
+  assert.equal(feed.phase, "connecting");
+});
+
 test("a line that dies without a word is dropped", (context) => {
-  const { feed, last } = makeFeed(context);
+  const { feed, time, last } = makeFeed(context);
   const socket = last();
   socket.onopen?.();
   feed.watch();
   assert.equal(feed.phase, "open");
-  feed.frameAt -= 11_000;
+  time.ms += 11_000;
   feed.watch();
   assert.equal(feed.phase, "waiting");
   assert.ok(socket.closed);
@@ -75,16 +130,16 @@ test("a line that dies without a word is dropped", (context) => {
 });
 
 test("a server that accepts and hangs up is not hammered", (context) => {
-  const { feed, last } = makeFeed(context);
+  const { feed, time, last } = makeFeed(context);
   for (let round = 0; round < 6; round += 1) {
     last().onopen?.();
-    last().onclose?.();
+    last().onclose?.({ code: 1006 });
     mock.timers.tick(30_000);
   }
   assert.equal(feed.failures, 6);
   last().onopen?.();
-  feed.phaseAt -= 60_000;
-  last().onclose?.();
+  time.ms += 60_000;
+  last().onclose?.({ code: 1006 });
   assert.equal(feed.failures, 1, "a long life makes up for it");
 });
 

@@ -7,6 +7,7 @@ import { changes, cluster, snapshot } from "./fleet.js";
 /** @param {string} states */
 function storeOf(states) {
   const store = new Store();
+  store.applyTimes(snapshot());
   store.replace(snapshot(cluster(states)));
   for (const each of store.clusters) each.takeDirty();
   return store;
@@ -29,7 +30,7 @@ test("a snapshot gives states, times and counts", () => {
 
 test("a change moves one shard, and only that one is drawn again", () => {
   const store = storeOf("3333");
-  assert.ok(store.applyChanges(changes([7, 51], [2, 1, 3, 1795.5, "timeout"])));
+  assert.equal(store.applyChanges(changes([7, 51], [2, 1, 3, 1795.5, "timeout"])), "applied");
   const [main] = store.clusters;
   assert.deepEqual([...main.states], [3, 3, 1, 3]);
   assert.equal(main.previous[2], 3);
@@ -63,9 +64,9 @@ test("the parts of a version count together, or not at all", () => {
 
 test("parts that never end are given up", () => {
   const store = storeOf("3333");
-  let follows = true;
-  for (let frame = 0; frame < 10_000 && follows; frame += 1) follows = store.applyChanges(changes(null, [0, 2, 3, 1]));
-  assert.equal(follows, false);
+  let fate = "applied";
+  for (let frame = 0; frame < 10_000 && fate === "applied"; frame += 1) fate = store.applyChanges(changes(null, [0, 2, 3, 1]));
+  assert.equal(fate, "too_much");
 });
 
 test("nonsense in a frame touches nothing", () => {
@@ -119,4 +120,54 @@ test("versions are compared by epoch, then by revision", () => {
   assert.ok(!isUpToDate(held, [{ name: "main", total: 2000, blocks: [[7, 5], [7, 7]] }]));
   assert.ok(!isUpToDate(held, [{ name: "main", total: 2001, blocks: [[7, 5], [7, 6]] }]));
   assert.ok(!isUpToDate(held, []));
+});
+
+test("what the picture does not have is told, unless it is old news", () => {
+  const store = storeOf("3333");
+  assert.equal(store.applyChanges({ ...changes([7, 51], [0, 2, 3, 1]), cluster: "elsewhere" }), "strange");
+  for (const block of [1, -1, 2 ** 40]) assert.equal(store.applyChanges({ ...changes([7, 51], [0, 2, 3, 1]), block }), "strange");
+  assert.equal(store.applyChanges(changes([7, 51], [4, 3, 0, 1])), "strange", "the cluster has grown");
+  assert.equal(store.applyChanges(changes([7, 50], [4, 3, 0, 1])), "applied", "and has shrunk since");
+  assert.equal(store.clusters[0].online, 4);
+});
+
+test("a cluster whose size is not known yet has no shards", () => {
+  const store = new Store();
+  store.replace(snapshot(cluster("", { name: "auto" }), cluster("3")));
+  assert.equal(store.clusters[0].isSized, false);
+  assert.equal(store.applyChanges({ ...changes([7, 51], [0, 3, 0, 1]), cluster: "auto" }), "strange");
+  const { shape } = store;
+  store.replace(snapshot(cluster("33", { name: "auto" }), cluster("3")));
+  assert.ok(store.clusters[0].isSized);
+  assert.equal(store.shape, shape + 1);
+});
+
+test("a clock that is set back leaves ages as they are", () => {
+  const store = storeOf("31");
+  store.applyPulse({ now: 2001, heard: 2001, judging_since: null, clusters: { main: "AQ==" } });
+  assert.equal(store.unjudgedAt, 2001);
+  store.shiftTimes(-500);
+  const [main] = store.clusters;
+  assert.deepEqual([main.since[0], main.lastHeard[0], main.lastHeard[1], store.unjudgedAt], [500, 1501, 500, 1501]);
+});
+
+test("a sign of life that is later than the snapshot was told by another clock", () => {
+  const store = storeOf("33");
+  store.applyPulse({ now: 5600, heard: 5600, judging_since: 1, clusters: { main: "AQ==" } });
+  store.replace({ ...snapshot(cluster("33", { last_heard: [1990, 1991] })), now: 2000 });
+  assert.deepEqual([...store.clusters[0].lastHeard], [1990, 1991]);
+  store.applyPulse({ now: 2001, heard: 2001, judging_since: 1, clusters: { main: "AQ==" } });
+  store.replace({ ...snapshot(cluster("33", { last_heard: [1990, 1991] })), now: 2000 });
+  assert.deepEqual([...store.clusters[0].lastHeard], [2001, 1991], "a pulse knows a little more");
+});
+
+test("a replica that was just started does not make the dashboard deaf", () => {
+  const store = storeOf("3");
+  store.applyTimes({ now: 2001, heard: null, judging_since: 1 });
+  assert.equal(store.heard, 1999.5);
+  const fresh = new Store();
+  fresh.applyTimes({ now: 2000, heard: null, judging_since: 1 });
+  fresh.applyTimes({ now: 2001, heard: null, judging_since: 1 });
+  assert.ok(Number.isNaN(fresh.heard));
+  assert.equal(fresh.unheardAt, 2000);
 });

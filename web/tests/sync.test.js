@@ -215,6 +215,57 @@ test("details that cannot be renewed, are not new, or are old, change nothing", 
   }
 });
 
+test("a frame of a cluster or block that is not in the picture asks for a new one, ever less often", async () => {
+  const page = await makeJoined();
+  const strange = () => page.sync.accept({ op: "changes", payload: { ...changes([7, 6], [0, 2, 3, 1]), cluster: "patron_1" } });
+  /** @type {number[]} */
+  const delays = [];
+  for (let round = 0; round < 3; round += 1) {
+    strange();
+    assert.ok(!page.sync.joined);
+    strange();
+    delays.push(...page.runTimers());
+    await page.answer(({ resolve }) => resolve(at("3333", [7, 5])));
+    assert.ok(!page.sync.joined, "the frame that came meanwhile is strange, too");
+    delays.push(...page.runTimers());
+    await page.answer(({ resolve }) => resolve(at("3333", [7, 5])));
+    assert.ok(page.sync.joined);
+  }
+  assert.deepEqual(delays, [1000, 1500, 3000, 6000, 11_250, 11_250]);
+  assert.equal(page.lost.count, 0);
+  const block = { ...changes([7, 6], [1500, 2, 3, 1]), block: 1 };
+  page.sync.accept({ op: "changes", payload: block });
+  page.runTimers();
+  await page.answer(({ resolve }) => resolve(snapshot(cluster("3".repeat(2000), { blocks: [[7, 5], [7, 6]] }))));
+  assert.ok(page.sync.joined);
+  assert.equal(page.store.clusters[0].total, 2000);
+});
+
+test("revisions that start anew are followed", async () => {
+  const page = await makeJoined();
+  page.sync.disconnect();
+  page.hello([7, 1]);
+  assert.ok(!page.sync.joined);
+  page.runTimers();
+  await page.answer(({ resolve }) => resolve(at("3333", [7, 1])));
+  page.sync.accept({ op: "changes", payload: changes([7, 2], [0, 2, 3, 1]) });
+  assert.equal(page.store.clusters[0].online, 3);
+});
+
+test("a step of the server's clock: ages stay, and times are asked for again", async () => {
+  for (const now of [1000, 9000]) {
+    const page = await makeJoined();
+    const age = 2000 - page.store.clusters[0].since[0];
+    page.sync.accept({ op: "pulse", payload: { now, heard: now, judging_since: 1, clusters: {} } });
+    assert.ok(page.sync.joined);
+    if (now < 2000) assert.equal(now - page.store.clusters[0].since[0], age);
+    assert.equal(page.sync.completeAt, now);
+    assert.deepEqual(page.runTimers(), [1000]);
+    await page.answer(({ resolve }) => resolve({ ...snapshot(cluster("3333", { blocks: [[7, 5]], since: [1, 2, 3, 4] })), now }));
+    assert.deepEqual([...page.store.clusters[0].since], [1, 2, 3, 4]);
+  }
+});
+
 test("a page that cannot keep up connects anew instead of filling its memory", async () => {
   const page = await makeJoined();
   page.hello([7, 99_999]);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { delayAfter } from "../js/backoff.js";
+import { delayAfter, delayAfterGoodbye } from "../js/backoff.js";
 import { ServerClock } from "../js/clock.js";
 import { describeAge, describeDuration } from "../js/durations.js";
 
@@ -29,7 +29,7 @@ test("the server's clock goes on by the stopwatch", () => {
   let stopwatch = 5000;
   const clock = new ServerClock(() => stopwatch);
   assert.ok(Number.isNaN(clock.now()));
-  clock.set(1000);
+  assert.equal(clock.set(1000), 0);
   stopwatch += 2500;
   assert.equal(clock.now(), 1002.5);
   // A frame that was held up on its way says an earlier time: it is not believed.
@@ -39,9 +39,9 @@ test("the server's clock goes on by the stopwatch", () => {
   clock.set(1002.75);
   assert.equal(clock.now(), 1002.75);
   // The stopwatch stood still while the device slept, or the server's clock was set back.
-  clock.set(9000);
+  assert.equal(clock.set(9000), 9000 - 1002.75);
   assert.equal(clock.now(), 9000);
-  clock.set(8000);
+  assert.equal(clock.set(8000), -1000, "a step is told");
   assert.equal(clock.now(), 8000);
 });
 
@@ -49,7 +49,9 @@ test("the wait doubles up to a limit, with jitter", () => {
   assert.equal(delayAfter(1, () => 0), 500);
   assert.equal(delayAfter(1, () => 1), 1000);
   assert.equal(delayAfter(3, () => 1), 4000);
-  assert.equal(delayAfter(6, () => 1), 30_000);
-  assert.equal(delayAfter(100_000, () => 0), 15_000);
+  assert.equal(delayAfter(6, () => 1), 15_000);
+  assert.equal(delayAfter(100_000, () => 0), 7500);
   assert.equal(delayAfter(0, () => 0), 500);
+  assert.equal(delayAfterGoodbye(() => 0), 0);
+  assert.equal(delayAfterGoodbye(() => 0.5), 750);
 });
