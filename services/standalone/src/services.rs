@@ -80,6 +80,9 @@ impl Services {
             self.web.ready(),
         ];
         let not_yet = all.into_iter().find(|ready| matches!(ready, Ready::No(_)));
+        // After a crash, the lease of the process before has to run out first.
+        let unheard = matches!(self.web.ready(), Ready::Yes("stale"));
+        let not_yet = not_yet.or(unheard.then_some(Ready::No("no aggregator leads yet")));
         if not_yet.is_none() {
             self.complete.store(true, Ordering::Relaxed);
         }

@@ -13,8 +13,8 @@ use crate::mirror::Mirror;
 const BEHIND_MAX: Duration = Duration::from_millis(250);
 /// How long to wait before the same block is read again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How long pulses may contradict what is held before it is given up: the
-/// store began anew, or another leader is right.
+/// How long pulses may say lower revisions than those held before these are
+/// given up: the store was restored from a copy.
 const CONTRADICTED_MAX: Duration = Duration::from_secs(3);
 
 /// A block: the cluster, and which block of it.
@@ -38,20 +38,13 @@ pub(crate) struct Gaps {
     behind: BTreeMap<Place, (u64, Instant)>,
     /// Blocks of which the pulse says a lower revision, and since when.
     ahead: BTreeMap<Place, (Version, Instant)>,
-    /// Since when only lower epochs are heard.
-    lower_epoch: Option<Instant>,
     /// Since when the pulse names other clusters than the list.
     other_clusters: Option<Instant>,
 }
 
 impl Gaps {
-    /// Takes in a pulse that the mirror was shown.
+    /// Takes in a pulse that the mirror believed.
     pub(crate) fn note(&mut self, pulse: &Pulse, mirror: &Mirror, now: Instant) {
-        if pulse.epoch < mirror.epoch() {
-            self.lower_epoch.get_or_insert(now);
-            return;
-        }
-        self.lower_epoch = None;
         let mut strangers = pulse.parts == 1 && pulse.clusters.len() != mirror.clusters().len();
         for cluster in &pulse.clusters {
             for block in &cluster.blocks {
@@ -110,7 +103,7 @@ impl Gaps {
         }
         let long = |since: Instant| now.saturating_duration_since(since) > CONTRADICTED_MAX;
         let contradicted = self.ahead.values().any(|(_, since)| long(*since));
-        if contradicted || self.lower_epoch.is_some_and(long) {
+        if contradicted {
             *self = Self::default();
             due.anew = true;
         }
@@ -225,16 +218,15 @@ mod tests {
 
     #[test]
     fn who_contradicts_for_long_is_right() {
-        for wrong in [pulse(7, "main", 2), pulse(6, "main", 9)] {
-            let (mut gaps, mirror, start) = (Gaps::default(), mirror(7, 5), Instant::now());
-            for second in 0..=3 {
-                gaps.note(&wrong, &mirror, start + ms(1000 * second));
-                assert!(!gaps.due(&mirror, start + ms(1000 * second)).anew);
-            }
-            gaps.note(&wrong, &mirror, start + ms(3100));
-            assert!(gaps.due(&mirror, start + ms(3100)).anew);
-            assert!(!gaps.due(&mirror, start + ms(3200)).anew);
+        let wrong = pulse(7, "main", 2);
+        let (mut gaps, mirror, start) = (Gaps::default(), mirror(7, 5), Instant::now());
+        for second in 0..=3 {
+            gaps.note(&wrong, &mirror, start + ms(1000 * second));
+            assert!(!gaps.due(&mirror, start + ms(1000 * second)).anew);
         }
+        gaps.note(&wrong, &mirror, start + ms(3100));
+        assert!(gaps.due(&mirror, start + ms(3100)).anew);
+        assert!(!gaps.due(&mirror, start + ms(3200)).anew);
     }
 
     #[test]

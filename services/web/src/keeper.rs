@@ -7,21 +7,20 @@ use std::{
 
 use async_nats::{Message, Subscriber};
 use futures::StreamExt as _;
-use glance_protocol::{
-    ClusterList, Pulse, Subject, TableBlock,
-    feed::{Clock, Notices},
-};
+use glance_protocol::{ClusterList, Lease, Pulse, Subject, TableBlock, feed::Notices};
 use glance_runner::{Broker, Link, Shutdown, broker::republished_revision, clock::unix_ms};
-use tokio::{sync::watch, task::JoinSet, time::MissedTickBehavior};
+use tokio::{sync::watch, time::MissedTickBehavior};
 use tracing::{debug, info, warn};
 
 use crate::{
+    basis::Basis,
     fanout::Fanout,
     frames::Change,
-    gaps::{Due, Gaps},
-    mirror::{ListChange, Mirror, Source},
+    gaps::Gaps,
+    mirror::{Lead, ListChange, Mirror, Source},
     picture::Picture,
-    table::{self, Reading, Wanted},
+    reads::Reads,
+    table::Reading,
 };
 
 /// A lone change goes out at once; the next one waits for as long as it takes to
@@ -36,8 +35,8 @@ const TICK: Duration = Duration::from_millis(250);
 const PICTURE_AGE_MAX: Duration = Duration::from_millis(700);
 /// After this long without a pulse, viewers are told the time anyway.
 const SILENCE_MAX: Duration = Duration::from_millis(1400);
-/// How long to wait after a failed read.
-const RETRY: Duration = Duration::from_secs(1);
+/// How often strange pulses make us look who leads.
+const LEASE_AGAIN: Duration = Duration::from_secs(1);
 /// How often the log says that there is no table yet.
 const REMIND: Duration = Duration::from_secs(30);
 
@@ -73,9 +72,11 @@ pub(crate) struct Keeper {
     gaps: Gaps,
     link: Link,
     notices: Arc<Notices>,
-    wanted: Wanted,
-    reads: JoinSet<anyhow::Result<Reading>>,
-    read_not_before: Instant,
+    reads: Reads,
+    /// When a strange pulse last made us look who leads.
+    doubted: Option<Instant>,
+    /// Which bucket was read: when it was created.
+    created_ns: Option<i128>,
     reminded: Option<Instant>,
     /// Whether the list and its blocks were read once.
     complete: bool,
@@ -83,8 +84,7 @@ pub(crate) struct Keeper {
     dirty: bool,
     flushed: Instant,
     told: Instant,
-    /// When the aggregator was last heard, by both clocks.
-    heard: Option<(Instant, i64)>,
+    basis: Basis,
     number: u64,
 }
 
@@ -100,19 +100,16 @@ impl Keeper {
             gaps: Gaps::default(),
             link: Link::default(),
             notices: Arc::default(),
-            wanted: Wanted {
-                everything: true,
-                ..Wanted::default()
-            },
-            reads: JoinSet::new(),
-            read_not_before: now,
+            reads: Reads::new(now),
+            doubted: None,
+            created_ns: None,
             reminded: None,
             complete: false,
             pending: Vec::new(),
             dirty: false,
             flushed: now,
             told: now,
-            heard: None,
+            basis: Basis::default(),
             number: 0,
         }
     }
@@ -123,15 +120,16 @@ impl Keeper {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            self.start_reading();
+            if self.link.connected {
+                let epoch = self.mirror.epoch();
+                self.reads.start(&self.broker.jetstream, epoch);
+            }
             let fold = fold(self.fanout.viewers());
             let flush_at = self.flushed + fold;
             let event = tokio::select! {
                 Some(message) = inputs.table.next() => Event::Table(message),
                 Some(message) = inputs.pulses.next() => Event::Pulse(message),
-                Some(read) = self.reads.join_next() => {
-                    Event::Read(read.unwrap_or_else(|cause| Err(cause.into())))
-                }
+                read = self.reads.next() => Event::Read(read),
                 Ok(()) = inputs.link.changed() => Event::Link(*inputs.link.borrow_and_update()),
                 Ok(()) = inputs.notices.changed() => {
                     Event::Notices(inputs.notices.borrow_and_update().clone())
@@ -140,6 +138,7 @@ impl Keeper {
                 () = tokio::time::sleep_until(flush_at.into()), if self.dirty => Event::Flush,
                 () = shutdown.requested() => return,
             };
+            self.basis.turn(Instant::now());
             self.handle(event);
             if self.dirty && self.flushed.elapsed() >= fold {
                 self.flush();
@@ -155,15 +154,8 @@ impl Keeper {
             Event::Read(Err(cause)) => {
                 debug!("the table cannot be read: {cause:#}");
                 self.say_waiting(&cause.to_string());
-                self.read_later();
             }
-            Event::Link(link) => {
-                // Messages may have been missed.
-                let missed =
-                    link.connects != self.link.connects || link.dropped != self.link.dropped;
-                self.wanted.everything |= missed;
-                self.link = link;
-            }
+            Event::Link(link) => self.take_link(link),
             Event::Notices(notices) => {
                 self.notices = notices;
                 self.change(Change::Notices);
@@ -171,6 +163,18 @@ impl Keeper {
             Event::Tick => self.tick(Instant::now()),
             Event::Flush => {}
         }
+    }
+
+    /// Messages may have been missed.
+    fn take_link(&mut self, link: Link) {
+        if link.connects != self.link.connects {
+            self.reads.restart();
+            self.reads.want_everything();
+        }
+        if link.dropped != self.link.dropped {
+            self.reads.want_everything();
+        }
+        self.link = link;
     }
 
     fn change(&mut self, change: Change) {
@@ -188,6 +192,10 @@ impl Keeper {
         match subject {
             // A deleted key has an empty value.
             Ok(_) if message.payload.is_empty() => {}
+            Ok(Subject::Lease) => match Lease::from_bytes(&message.payload) {
+                Ok(lease) => self.take_lease(Lead::Epoch(lease.epoch)),
+                Err(cause) => warn!("{}: {cause}", message.subject),
+            },
             Ok(Subject::Clusters) => match ClusterList::from_bytes(&message.payload) {
                 Ok(list) => self.take_list(Source::Live, revision, list),
                 Err(cause) => warn!("{}: {cause}", message.subject),
@@ -203,6 +211,24 @@ impl Keeper {
         }
     }
 
+    /// A lease was written. A lower one than expected may only be late: the key itself has to say so.
+    fn take_lease(&mut self, lead: Lead) {
+        if self.mirror.is_ahead_of(lead) {
+            self.doubt(Instant::now());
+        } else {
+            self.mirror.follow(lead);
+        }
+    }
+
+    /// Looks who leads, but not for each of many strange messages.
+    fn doubt(&mut self, now: Instant) {
+        let long_ago = |at| now.saturating_duration_since(at) >= LEASE_AGAIN;
+        if self.doubted.is_none_or(long_ago) {
+            self.doubted = Some(now);
+            self.reads.want_lease();
+        }
+    }
+
     fn take_list(&mut self, source: Source, revision: u64, list: ClusterList) {
         match self.mirror.apply_clusters(source, revision, list) {
             ListChange::Old => {}
@@ -210,7 +236,9 @@ impl Keeper {
             ListChange::Changed => {
                 self.change(Change::Clusters);
                 // Blocks that came before their list were not believed.
-                self.wanted.everything |= source == Source::Live;
+                if source == Source::Live {
+                    self.reads.want_everything();
+                }
             }
         }
     }
@@ -230,33 +258,68 @@ impl Keeper {
             }
         };
         let now = Instant::now();
-        let heard = self.mirror.apply_pulse(&pulse);
+        let Some(heard) = self.mirror.apply_pulse(&pulse) else {
+            // Late, forged, or the first of somebody whom we do not know yet.
+            self.doubt(now);
+            return;
+        };
         self.gaps.note(&pulse, &self.mirror, now);
-        if let Some(heard) = heard {
-            self.heard = Some((now, unix_ms()));
-            self.told = now;
-            self.change(Change::Heard(heard));
-        }
+        self.basis.hear(now, pulse.at_ms);
+        self.told = now;
+        self.change(Change::Heard(heard));
     }
 
     fn take_reading(&mut self, reading: Reading) {
-        if reading.everything && reading.list.is_none() && !self.mirror.has_list() {
-            self.say_waiting("the aggregator has not written it yet");
-            self.read_later();
+        let ahead = reading
+            .lead
+            .is_some_and(|lead| self.mirror.is_ahead_of(lead));
+        if ahead && reading.epoch_before != self.mirror.epoch() {
+            // Somebody took the lease while we read; who was first is not known.
+            self.reads.repeat(&reading);
             return;
         }
-        if reading.anew {
-            warn!("the table at the broker began anew, or another aggregator leads; starting over");
-            self.mirror.forget_versions();
-            self.change(Change::Anew);
+        let other_bucket = self.created_ns.is_some()
+            && reading
+                .created_ns
+                .is_some_and(|created| Some(created) != self.created_ns);
+        if !reading.everything {
+            if ahead || other_bucket || reading.lead == Some(Lead::Nobody) {
+                self.reads.repeat(&reading);
+                return;
+            }
+            if let Some(lead) = reading.lead {
+                self.mirror.follow(lead);
+            }
+        } else if reading.list.is_none() {
+            self.say_waiting("the aggregator has not written it yet");
+            self.reads.repeat_later(&reading);
+            return;
+        } else {
+            self.take_everything(&reading, ahead || other_bucket || reading.anew);
         }
         if let Some((revision, list)) = reading.list {
             self.take_list(Source::Key, revision, list);
         }
         for (revision, value) in reading.blocks {
+            if !self.mirror.fits(&value) {
+                // The cluster has another size by now, and its list was missed.
+                self.reads.want_everything_later();
+            }
             self.take_block(Source::Key, revision, value);
         }
-        if reading.everything && !self.complete {
+    }
+
+    /// What comes before the values of a read of everything.
+    fn take_everything(&mut self, reading: &Reading, anew: bool) {
+        self.created_ns = reading.created_ns;
+        if anew {
+            warn!("the table at the broker began anew, or was restored; starting over");
+            self.mirror.forget_versions();
+            self.gaps = Gaps::default();
+            self.change(Change::Anew);
+        }
+        self.mirror.follow(reading.lead.unwrap_or_default());
+        if !self.complete {
             info!("the table was received");
             self.complete = true;
             self.dirty = true;
@@ -270,39 +333,12 @@ impl Keeper {
         }
     }
 
-    /// After a read that brought nothing, everything is read again.
-    fn read_later(&mut self) {
-        self.wanted.everything = true;
-        self.read_not_before = Instant::now() + RETRY;
-    }
-
-    fn start_reading(&mut self) {
-        if self.wanted.is_empty()
-            || !self.reads.is_empty()
-            || !self.link.connected
-            || self.read_not_before > Instant::now()
-        {
-            return;
-        }
-        let wanted = std::mem::take(&mut self.wanted);
-        self.reads
-            .spawn(table::read(self.broker.jetstream.clone(), wanted));
-    }
-
     fn tick(&mut self, now: Instant) {
-        let Due {
-            blocks,
-            everything,
-            anew,
-        } = self.gaps.due(&self.mirror, now);
-        if !blocks.is_empty() {
-            debug!("reading {} blocks that were missed", blocks.len());
+        let due = self.gaps.due(&self.mirror, now);
+        if !due.blocks.is_empty() {
+            debug!("reading {} blocks that were missed", due.blocks.len());
         }
-        self.wanted.add(Due {
-            blocks,
-            everything,
-            anew,
-        });
+        self.reads.want(due);
         if now.saturating_duration_since(self.told) >= SILENCE_MAX {
             self.told = now;
             self.change(Change::Heard(Vec::new()));
@@ -322,12 +358,8 @@ impl Keeper {
             return;
         }
         self.number += 1;
-        let clock = Clock {
-            now_ms: unix_ms(),
-            heard_ms: self.heard.map(|(_, ms)| ms),
-            judging_since_ms: self.mirror.judging_since_ms(),
-        };
-        let heard = self.heard.map(|(at, _)| at);
+        let clock = self.basis.clock(self.flushed, unix_ms(), &self.mirror);
+        let heard = self.basis.heard();
         let notices = self.notices.clone();
         let picture = Picture::take(&self.mirror, self.number, clock, heard, notices);
         self.fanout.publish(picture, &changes);

@@ -6,9 +6,10 @@
 //! From the broker to the viewers:
 //!
 //! * `keeper`: the one task that owns the mirror; all that happens is its `Event`.
-//! * `mirror` (pure): what this replica believes of the fleet.
+//! * `mirror`, `cluster` (pure): what this replica believes of the fleet.
 //! * `gaps` (pure): what it has missed.
-//! * `table`, `notices`: reading keys at the broker.
+//! * `reads`: what to read next; `table`, `notices`: reading keys at the broker.
+//! * `basis` (pure): what time it is for viewers.
 //! * `picture`: the fleet at one moment, and all that is rendered from it: `plain`, hello, snapshot.
 //! * `frames` (pure): changes as bytes for the sockets.
 //! * `fanout`: from the keeper to all viewers.
@@ -17,6 +18,8 @@
 //! * `page`: the page and its parts, embedded or from a folder.
 //! * `web`: starts and stops all of this.
 
+mod basis;
+mod cluster;
 mod fanout;
 mod frames;
 mod gaps;
@@ -30,6 +33,7 @@ mod options;
 mod page;
 mod picture;
 mod plain;
+mod reads;
 mod representation;
 mod routes;
 mod session;

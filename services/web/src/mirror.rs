@@ -1,13 +1,28 @@
 //! What this replica believes of the fleet: the aggregator's blocks and pulses,
 //! applied in whatever order they arrive. No IO, no clock.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use glance_protocol::{
-    BLOCK_LEN, BlockSet, ClusterInfo, ClusterList, ClusterName, Pulse, ShardRow, State, TableBlock,
+    BLOCK_LEN, BlockSet, ClusterInfo, ClusterList, ClusterName, Pulse, TableBlock,
     feed::{PageShard, Version},
-    shard::{block_count, block_len},
 };
+use glance_runner::fault::{Mutation, is};
+
+use crate::cluster::{Block, Cluster, JITTER_MS, changes};
+
+/// Who leads, as far as is known. The lease decides whose pulses are believed:
+/// those of an aggregator that was deposed may come late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Lead {
+    /// The lease was not read yet: nobody's pulses are believed.
+    #[default]
+    Unread,
+    /// There is no lease. Who has the highest epoch is believed.
+    Nobody,
+    /// Who has this epoch, or one that values in the bucket show to be newer.
+    Epoch(u64),
+}
 
 /// Where a value came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,26 +31,6 @@ pub(crate) enum Source {
     Live,
     /// The key itself: what the bucket holds is true, whoever wrote it.
     Key,
-}
-
-/// One block of a cluster.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Block {
-    /// Which value this is; the lowest one until the first has come.
-    pub version: Version,
-    /// Its shards.
-    pub rows: Arc<Vec<ShardRow>>,
-    /// When each of them was last heard, in Unix milliseconds. Pulses move it, so that it is newer than the rows.
-    pub last_heard_ms: Vec<Option<i64>>,
-}
-
-/// One cluster with all its blocks.
-#[derive(Debug, Clone)]
-pub(crate) struct Cluster {
-    /// Its name, size and timeout.
-    pub info: ClusterInfo,
-    /// Its blocks, in order.
-    pub blocks: Vec<Arc<Block>>,
 }
 
 /// What a list of clusters changed.
@@ -87,15 +82,18 @@ pub(crate) struct HeardBlock {
 /// The replica's picture of all shards.
 #[derive(Debug, Default)]
 pub(crate) struct Mirror {
+    lead: Lead,
     epoch: u64,
     list: Version,
     clusters: Vec<Cluster>,
     judging_since_ms: Option<i64>,
     pulse: (u64, u64),
+    /// The time of that pulse; `None` before the first.
+    pulse_at_ms: Option<i64>,
 }
 
 impl Mirror {
-    /// The highest epoch seen.
+    /// The epoch that is believed.
     #[must_use]
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
@@ -131,6 +129,13 @@ impl Mirror {
         self.pulse
     }
 
+    /// When the newest of the blocks was written, in Unix milliseconds.
+    #[must_use]
+    pub(crate) fn kept_at_ms(&self) -> Option<i64> {
+        let blocks = self.clusters.iter().flat_map(|cluster| &cluster.blocks);
+        blocks.filter_map(|block| block.at_ms).max()
+    }
+
     /// The version of a block; `None` when there is no such block.
     #[must_use]
     pub(crate) fn version(&self, cluster: &str, block: u32) -> Option<Version> {
@@ -148,14 +153,43 @@ impl Mirror {
         cluster.blocks.get_mut(block as usize)
     }
 
+    /// Takes in who leads. An epoch that is lower than the one believed changes nothing.
+    pub(crate) fn follow(&mut self, lead: Lead) {
+        self.lead = lead;
+        if let Lead::Epoch(epoch) = lead {
+            self.epoch = self.epoch.max(rank(epoch));
+        }
+    }
+
+    /// Whether this lease says that we believe somebody who has not led yet: the store began anew, or was restored.
+    #[must_use]
+    pub(crate) fn is_ahead_of(&self, lead: Lead) -> bool {
+        matches!(lead, Lead::Epoch(epoch) if rank(epoch) < self.epoch)
+    }
+
     /// Takes everything that comes next, however old: for a store that began
     /// anew. What is held stays until it is replaced.
     pub(crate) fn forget_versions(&mut self) {
         self.epoch = 0;
         self.list = Version::default();
         self.pulse = (0, 0);
+        self.pulse_at_ms = None;
         for block in self.clusters.iter_mut().flat_map(|c| &mut c.blocks) {
             Arc::make_mut(block).version = Version::default();
+        }
+    }
+
+    /// Whether a value of this epoch is from an aggregator whose time has passed.
+    fn has_passed(&self, source: Source, epoch: u64) -> bool {
+        source == Source::Live && epoch < self.epoch
+    }
+
+    /// The epoch that a value counts as. The lease was read together with the
+    /// keys: one that says more than the lease is from before the store was restored.
+    fn epoch_of(&self, source: Source, epoch: u64) -> u64 {
+        match (source, self.lead) {
+            (Source::Key, Lead::Epoch(_)) => rank(epoch).min(self.epoch),
+            _ => rank(epoch),
         }
     }
 
@@ -166,9 +200,9 @@ impl Mirror {
         revision: u64,
         list: ClusterList,
     ) -> ListChange {
-        let epoch = list.epoch;
+        let epoch = self.epoch_of(source, list.epoch);
         let version = Version { epoch, revision };
-        if version <= self.list || (source == Source::Live && epoch < self.epoch) {
+        if version <= self.list || self.has_passed(source, epoch) {
             return ListChange::Old;
         }
         self.list = version;
@@ -193,6 +227,14 @@ impl Mirror {
         ListChange::Changed
     }
 
+    /// Whether the block has the size that the list gives it, if it names it at all.
+    #[must_use]
+    pub(crate) fn fits(&self, value: &TableBlock) -> bool {
+        let cluster = self.cluster(value.cluster.as_str());
+        let held = cluster.and_then(|cluster| cluster.blocks.get(value.block as usize));
+        held.is_none_or(|held| held.rows.len() == value.rows.len())
+    }
+
     /// Applies a value of a block; `None` when it is old, or nothing to believe.
     pub(crate) fn apply_block(
         &mut self,
@@ -200,11 +242,12 @@ impl Mirror {
         revision: u64,
         value: TableBlock,
     ) -> Option<BlockChange> {
-        let epoch = value.epoch;
-        if source == Source::Live && epoch < self.epoch {
+        let epoch = self.epoch_of(source, value.epoch);
+        if self.has_passed(source, epoch) {
             return None;
         }
         let version = Version { epoch, revision };
+        let newer = self.heard_after(source, epoch, value.at_ms);
         let held = self.block_mut(value.cluster.as_str(), value.block)?;
         if version <= held.version || value.rows.len() != held.rows.len() {
             return None;
@@ -212,12 +255,16 @@ impl Mirror {
         let shards = changes(value.block * BLOCK_LEN, &held.rows, &value.rows);
         let heard = held.last_heard_ms.iter().zip(&value.rows);
         let last_heard_ms = heard
-            .map(|(held, row)| row.since_ms.and(row.last_heard_ms.max(*held)))
+            .map(|(held, row)| {
+                let by_pulse = held.filter(|at| newer.contains(at));
+                row.since_ms.and(by_pulse.or(row.last_heard_ms))
+            })
             .collect();
         *held = Arc::new(Block {
             version,
             rows: Arc::new(value.rows),
             last_heard_ms,
+            at_ms: Some(value.at_ms),
         });
         self.epoch = self.epoch.max(epoch);
         Some(BlockChange {
@@ -228,14 +275,40 @@ impl Mirror {
         })
     }
 
-    /// Applies a pulse, or a part of one; `None` when its epoch has passed.
+    /// The times at which pulses heard shards after a block with this epoch
+    /// and time was written; its own times are newer than all others.
+    fn heard_after(&self, source: Source, epoch: u64, at_ms: i64) -> Range<i64> {
+        match self.pulse_at_ms {
+            // A block comes as soon as it is written. One that seems to be much older than the
+            // pulse before it was written after the clock was set back, and corrects all times.
+            Some(pulse_ms)
+                if source == Source::Live && pulse_ms.saturating_sub(at_ms) > JITTER_MS =>
+            {
+                0..0
+            }
+            Some(pulse_ms) if self.pulse.0 == epoch => {
+                at_ms.saturating_add(1)..pulse_ms.saturating_add(1)
+            }
+            _ => 0..0,
+        }
+    }
+
+    /// Applies a pulse, or a part of one; `None` when it is not from the
+    /// aggregator that leads. What a pulse says of its epoch is not believed.
     pub(crate) fn apply_pulse(&mut self, pulse: &Pulse) -> Option<Vec<HeardBlock>> {
-        if pulse.epoch < self.epoch {
+        let epoch = rank(pulse.epoch);
+        let believed = match self.lead {
+            Lead::Unread => false,
+            Lead::Nobody => epoch >= self.epoch,
+            Lead::Epoch(_) => epoch == self.epoch,
+        };
+        if !believed {
             return None;
         }
-        self.epoch = pulse.epoch;
-        if (pulse.epoch, pulse.number) >= self.pulse {
-            self.pulse = (pulse.epoch, pulse.number);
+        self.epoch = epoch;
+        if (epoch, pulse.number) >= self.pulse {
+            self.pulse = (epoch, pulse.number);
+            self.pulse_at_ms = Some(pulse.at_ms);
             self.judging_since_ms = pulse.judging_since_ms;
         }
         let mut heard = Vec::new();
@@ -260,75 +333,7 @@ impl Mirror {
     }
 }
 
-impl Cluster {
-    /// A cluster that keeps those of `blocks` that have the right size.
-    fn new(info: ClusterInfo, blocks: Vec<Arc<Block>>) -> Self {
-        let mut old = blocks.into_iter();
-        let blocks = (0..block_count(info.total)).map(|block| {
-            let len = block_len(info.total, block) as usize;
-            let kept = old.next().filter(|block| block.rows.len() == len);
-            kept.unwrap_or_else(|| Arc::new(Block::unknown(len)))
-        });
-        Self {
-            blocks: blocks.collect(),
-            info,
-        }
-    }
-
-    /// All shards: id, row and last sign of life in Unix milliseconds.
-    pub(crate) fn shards(&self) -> impl Iterator<Item = (u32, &ShardRow, Option<i64>)> {
-        let blocks = self.blocks.iter();
-        let shards = blocks.flat_map(|block| block.rows.iter().zip(&block.last_heard_ms));
-        (0..self.info.total)
-            .zip(shards)
-            .map(|(id, (row, heard))| (id, row, *heard))
-    }
-}
-
-impl Block {
-    fn unknown(len: usize) -> Self {
-        Self {
-            version: Version::default(),
-            rows: Arc::new(vec![ShardRow::default(); len]),
-            last_heard_ms: vec![None; len],
-        }
-    }
-
-    /// Notes who was heard at `at_ms`. Only shards that have reported count.
-    fn hear(&mut self, heard: &BlockSet, healed: &BlockSet, at_ms: i64) -> (BlockSet, BlockSet) {
-        let mut counted = BlockSet::default();
-        let mut online = BlockSet::default();
-        for place in heard.iter() {
-            let row = self.rows.get(place).filter(|row| row.reported());
-            let (Some(row), Some(last)) = (row, self.last_heard_ms.get_mut(place)) else {
-                continue;
-            };
-            *last = (*last).max(Some(at_ms));
-            counted.insert(place);
-            // It may have entered yet another state meanwhile.
-            if healed.contains(place) && row.state == State::Online {
-                online.insert(place);
-            }
-        }
-        (counted, online)
-    }
-}
-
-/// What differs between two values of a block whose first shard is `first`.
-fn changes(first: u32, old: &[ShardRow], new: &[ShardRow]) -> Vec<ShardChange> {
-    let entered = |row: &ShardRow| (row.state, row.previous, row.since_ms, row.cause);
-    (first..)
-        .zip(old.iter().zip(new))
-        .filter(|(_, (old, new))| entered(old) != entered(new))
-        .map(|(id, (old, new))| ShardChange {
-            shard: PageShard {
-                id,
-                state: new.state,
-                previous: new.previous,
-                since_ms: new.since_ms,
-                cause: new.cause,
-            },
-            state_changed: old.state != new.state || old.reported() != new.reported(),
-        })
-        .collect()
+/// What an epoch counts: all of them the same when a test wants them ignored.
+fn rank(epoch: u64) -> u64 {
+    if is(Mutation::EpochIgnored) { 0 } else { epoch }
 }

@@ -12,7 +12,7 @@ use glance_protocol::{
     bucket::{self, NoticeKey},
     feed::{Maintenance, Notices},
 };
-use glance_runner::{Broker, Shutdown, clock::unix_ms};
+use glance_runner::{Broker, Link, Shutdown, clock::unix_ms};
 use tokio::{sync::watch, time::timeout};
 use tracing::{debug, warn};
 
@@ -20,17 +20,27 @@ use tracing::{debug, warn};
 const PERIOD: Duration = Duration::from_secs(15);
 /// Bound on one round of reading.
 const LIMIT: Duration = Duration::from_secs(10);
+/// How long to wait after a read that failed.
+const RETRY: Duration = Duration::from_secs(2);
 /// More notices than this are not shown.
 const NOTICES_MAX: usize = 1000;
 /// Puts come before they are stored, and often several at once.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// Keeps `sender` up to date until the shutdown.
+/// Keeps `sender` up to date until the shutdown. A broker that does not answer cannot delay that.
 pub(crate) async fn follow(
     broker: Broker,
     sender: watch::Sender<Arc<Notices>>,
     shutdown: Shutdown,
 ) {
+    tokio::select! {
+        () = shutdown.requested() => {}
+        () = follow_for_ever(broker, sender) => {}
+    }
+}
+
+async fn follow_for_ever(broker: Broker, sender: watch::Sender<Arc<Notices>>) {
+    let mut link = broker.link();
     let prefix = format!("$KV.{}.", bucket::NOTICES);
     let mut puts = match broker.client.subscribe(format!("{prefix}>")).await {
         Ok(puts) => puts,
@@ -40,10 +50,11 @@ pub(crate) async fn follow(
         }
     };
     loop {
-        let mut wait = PERIOD;
+        let mut wait = RETRY;
+        let connects = link.borrow_and_update().connects;
         match timeout(LIMIT, read(&broker, &prefix)).await {
             Ok(Ok(notices)) => {
-                wait = wait.min(next_end(&notices).unwrap_or(PERIOD));
+                wait = next_end(&notices).unwrap_or(PERIOD).min(PERIOD);
                 sender.send_if_modified(|held| {
                     let changed = **held != notices;
                     if changed {
@@ -57,9 +68,10 @@ pub(crate) async fn follow(
             Err(_) => debug!("notices cannot be read now: no answer"),
         }
         tokio::select! {
-            () = shutdown.requested() => return,
             () = tokio::time::sleep(wait) => {}
             () = hear(&mut puts) => {}
+            // What was put while the connection was away was not heard.
+            () = connected_again(&mut link, connects) => {}
         }
     }
 }
@@ -83,6 +95,14 @@ async fn hear(puts: &mut Subscriber) {
         std::future::pending::<()>().await;
     }
     while let Ok(Some(_)) = timeout(SETTLE, puts.next()).await {}
+}
+
+async fn connected_again(link: &mut watch::Receiver<Link>, connects: u64) {
+    let again = link.wait_for(|link| link.connects != connects);
+    if again.await.is_err() {
+        // Closed for good; the period is left.
+        std::future::pending::<()>().await;
+    }
 }
 
 async fn read(broker: &Broker, prefix: &str) -> anyhow::Result<Notices> {

@@ -15,8 +15,10 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::OnceCell;
 
 use crate::{
+    basis::STALE,
+    cluster::Cluster,
     frames::message,
-    mirror::{Cluster, Mirror},
+    mirror::Mirror,
     plain,
     representation::{Representation, etag_of},
 };
@@ -36,6 +38,8 @@ pub(crate) struct Picture {
     pub clusters: Vec<Cluster>,
     /// What the operators tell.
     pub notices: Arc<Notices>,
+    /// When the newest of the blocks was written, in Unix milliseconds.
+    pub kept_at_ms: Option<i64>,
     list: Version,
     pulse: (u64, u64),
     hello: OnceLock<Bytes>,
@@ -61,6 +65,7 @@ impl Picture {
             heard,
             clusters: mirror.clusters().to_vec(),
             notices,
+            kept_at_ms: mirror.kept_at_ms(),
             list: mirror.list_version(),
             pulse: mirror.pulse(),
             hello: OnceLock::new(),
@@ -121,9 +126,23 @@ impl Picture {
         plain.clone()
     }
 
+    /// How old it was when it was taken: since when the aggregator is silent or, when it was
+    /// never heard, how long ago it wrote the newest block.
+    #[must_use]
+    pub(crate) fn age(&self) -> Duration {
+        if let Some(heard) = self.heard {
+            return self.taken.saturating_duration_since(heard);
+        }
+        let kept_at_ms = self.kept_at_ms.unwrap_or(self.clock.now_ms);
+        let age_ms = self.clock.now_ms.saturating_sub(kept_at_ms);
+        // `now` is never before what was kept.
+        Duration::from_millis(u64::try_from(age_ms).unwrap_or(0))
+    }
+
     /// The entity tag of the snapshot: the same on every replica that holds the same.
     ///
-    /// It is weak, since `now` and `heard` are each replica's own.
+    /// It is weak, since `now` and `heard` are each replica's own. While the aggregator is silent
+    /// it changes from time to time, so that who asks again is told how old the table is by now.
     #[must_use]
     pub(crate) fn etag(&self) -> &str {
         self.etag.get_or_init(|| {
@@ -141,6 +160,7 @@ impl Picture {
                 add(block.version.epoch);
                 add(block.version.revision);
             }
+            add(self.age().as_secs() / STALE.as_secs());
             hash.update(feed::page_notices(&self.notices));
             etag_of(&hash.finalize())
         })

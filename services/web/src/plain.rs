@@ -1,15 +1,13 @@
 //! The table as text, for people without JavaScript and for `curl`.
 
-use std::{fmt::Write as _, time::Duration};
+use std::fmt::Write as _;
 
-use glance_protocol::{ShardRow, State, feed::Notices};
+use glance_protocol::{Cause, ShardRow, State, feed::Notices};
 
-use crate::{mirror::Cluster, picture::Picture};
+use crate::{basis::STALE, cluster::Cluster, picture::Picture};
 
 /// How many lines a cluster takes at most.
 const LINES_MAX: usize = 1000;
-/// From this silence of the aggregator on the picture is called old.
-pub(crate) const STALE: Duration = Duration::from_secs(5);
 
 /// Renders the table.
 #[must_use]
@@ -39,22 +37,26 @@ fn verdict(clusters: &[Cluster]) -> String {
     let online: usize = clusters.iter().map(online).sum();
     let total: usize = clusters.iter().map(|c| c.info.total as usize).sum();
     match total - online {
+        0 if total == 0 => "no shards are known yet.".into(),
         0 => format!("all {total} shards are online."),
         rest => format!("{online} of {total} shards are online, {rest} not."),
     }
 }
 
+/// A silent shard is one thing, and a silent aggregator another: then nothing is known of any shard.
 fn staleness(picture: &Picture) -> String {
-    let Some(heard) = picture.heard else {
-        return "OLD: the aggregator was not heard yet; this is the last table that it kept."
-            .into();
+    let silence = age_of(picture.age().as_secs());
+    let why = match picture.heard {
+        Some(_) if picture.age() <= STALE => return "Up to date.".into(),
+        Some(_) => {
+            format!("the aggregator was last heard {silence} ago; this is the last picture.")
+        }
+        None if picture.kept_at_ms.is_some() => format!(
+            "the aggregator was not heard yet; this is the table as it was kept {silence} ago."
+        ),
+        None => "the aggregator was not heard yet, and has kept nothing.".into(),
     };
-    let silence = picture.taken.saturating_duration_since(heard);
-    if silence > STALE {
-        let age = age_of(silence.as_secs());
-        return format!("OLD: the aggregator was last heard {age} ago; this is the last picture.");
-    }
-    "Up to date.".into()
+    format!("OLD: the dashboard cannot hear the bots: {why}")
 }
 
 fn push_notices(out: &mut String, notices: &Notices) {
@@ -73,11 +75,20 @@ fn push_notices(out: &mut String, notices: &Notices) {
 
 fn push_cluster(out: &mut String, cluster: &Cluster, now_ms: i64) {
     let (name, total) = (&cluster.info.name, cluster.info.total);
+    if total == 0 {
+        let _ = writeln!(out, "\n{name}  size not known yet");
+        return;
+    }
     let _ = writeln!(out, "\n{name}  {}/{total} online", online(cluster));
+    let silent_since_ms = silent_since_ms(cluster);
+    if let Some(since_ms) = silent_since_ms {
+        let _ = writeln!(out, "  not heard since {} ago", age_since(since_ms, now_ms));
+    }
     let mut lines = Vec::new();
     for (id, row, heard) in cluster
         .shards()
         .filter(|(_, row, _)| row.state != State::Online)
+        .filter(|(_, row, _)| silent_since_ms.is_none() || !row.reported())
     {
         let words = words(row, heard, now_ms);
         match lines.last_mut() {
@@ -98,21 +109,46 @@ fn push_cluster(out: &mut String, cluster: &Cluster, now_ms: i64) {
     }
 }
 
-/// "unhealthy, was online, for 12 s, last heard 44 s ago"
+/// When the last sign of life of a cluster came, if every shard that ever
+/// reported fell silent: that is all that is known of them then.
+fn silent_since_ms(cluster: &Cluster) -> Option<i64> {
+    let mut last_ms = None;
+    for (_, row, heard_ms) in cluster.shards().filter(|(_, row, _)| row.reported()) {
+        if !is_silent(row) {
+            return None;
+        }
+        last_ms = last_ms.max(heard_ms.or(row.since_ms));
+    }
+    last_ms
+}
+
+fn is_silent(row: &ShardRow) -> bool {
+    row.state == State::Unhealthy && row.cause == Some(Cause::Timeout)
+}
+
+/// "unhealthy, was online, for 12 s, this shard is silent, last heard 44 s ago"
 fn words(row: &ShardRow, heard_ms: Option<i64>, now_ms: i64) -> String {
     let Some(since_ms) = row.since_ms else {
         return "never reported".into();
     };
-    let age = |ms: i64| age_of(u64::try_from((now_ms - ms) / 1000).unwrap_or(0));
+    let age = |ms| age_since(ms, now_ms);
     let mut out = row.state.name().to_owned();
     if row.previous != row.state {
         let _ = write!(out, ", was {}", row.previous);
     }
     let _ = write!(out, ", for {}", age(since_ms));
+    if is_silent(row) {
+        out.push_str(", this shard is silent");
+    }
     if let Some(heard_ms) = heard_ms {
         let _ = write!(out, ", last heard {} ago", age(heard_ms));
     }
     out
+}
+
+/// How long ago that was; never negative, whatever the clocks say.
+fn age_since(ms: i64, now_ms: i64) -> String {
+    age_of(u64::try_from(now_ms.saturating_sub(ms) / 1000).unwrap_or(0))
 }
 
 /// A duration in words: `12 s`, `3 min`, `2 h 5 min`, `4 d 3 h`.

@@ -23,11 +23,11 @@ use warp::Filter as _;
 
 use crate::{
     Options, WebOptions,
+    basis::STALE,
     fanout::Fanout,
     keeper::{Inputs, Keeper},
     notices,
     page::Page,
-    plain::STALE,
     routes::{self, State},
     session::Session,
 };
@@ -185,6 +185,8 @@ pub async fn run(options: Options, context: Context) -> anyhow::Result<()> {
     shutdown.requested().await;
     web.stop().await;
     serving.await?;
-    broker.close().await;
+    // Nothing that was sent still has to arrive, so that the connection is not
+    // drained: a broker that does not answer would hold that up.
+    drop(broker);
     Ok(())
 }

@@ -7,7 +7,9 @@ mod support;
 use std::time::{Duration, Instant};
 
 use glance_protocol::{ShardRow, State};
-use glance_testing::{NatsServer, eventually};
+use glance_runner::{Broker, BrokerOptions, Environment, Shutdown};
+use glance_testing::{NatsServer, Signal, eventually};
+use glance_web::{Web, WebOptions};
 use support::{Aggregator, Service, online};
 use tokio::{
     io::AsyncWriteExt as _,
@@ -82,4 +84,55 @@ async fn who_leaves_is_forgotten() {
         (service.web.viewers() == 0).then_some(())
     })
     .await;
+}
+
+/// Each is told to come again elsewhere, and a few who do not answer hold up nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_is_sent_away_in_time() {
+    const VIEWERS: usize = 2000;
+    let server = NatsServer::start().await;
+    let _aggregator = Aggregator::start(&server, &[("main", 4)]).await;
+    let service = Service::start(&server).await;
+    service.is_ready().await;
+    let mut viewers = Vec::new();
+    for _ in 0..VIEWERS {
+        viewers.push(service.view("/api/feed").await);
+    }
+    let mut others = Vec::new();
+    for _ in 0..20 {
+        others.push(stalled(&service).await);
+    }
+    eventually(support::LIMIT, async || {
+        (service.web.viewers() == VIEWERS + 20).then_some(())
+    })
+    .await;
+    let leave = viewers.iter_mut().map(support::Viewer::close_code);
+    let start = Instant::now();
+    let stop = async {
+        service.shutdown.trigger();
+        service.web.stop().await;
+        start.elapsed()
+    };
+    let (codes, took) = tokio::join!(futures::future::join_all(leave), stop);
+    assert!(codes.iter().all(|code| *code == 1001));
+    assert!(took < Duration::from_secs(4), "{took:?}");
+}
+
+/// A broker that does not answer has nothing to say to it.
+#[tokio::test]
+async fn a_stop_does_not_wait_for_the_broker() {
+    let mut server = NatsServer::start().await;
+    let shutdown = Shutdown::new();
+    let options = BrokerOptions {
+        nats_url: Some(server.url().parse().unwrap()),
+    };
+    let broker = Broker::connect("test", &options, &shutdown).await.unwrap();
+    server.signal(Signal::STOP);
+    let (options, environment) = (WebOptions::default(), Environment::default());
+    let web = Web::start(&broker, &options, &environment, &shutdown);
+    let web = web.await.unwrap();
+    // It reads the table and the notices now; requests are given up after seconds only.
+    let start = Instant::now();
+    web.stop().await;
+    assert!(start.elapsed() < Duration::from_secs(1));
 }

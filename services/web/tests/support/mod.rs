@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use async_nats::jetstream::{self, kv, stream::Republish};
 use futures::StreamExt as _;
 use glance_protocol::{
-    BlockSet, Cause, ClusterInfo, ClusterList, ClusterName, Pulse, PulseBlock, PulseCluster,
+    BlockSet, Cause, ClusterInfo, ClusterList, ClusterName, Lease, Pulse, PulseBlock, PulseCluster,
     ShardRow, State, Subject, TableBlock, bucket,
     shard::{block_count, block_len},
     subject,
@@ -48,6 +48,34 @@ pub struct Aggregator {
     pub clusters: Vec<(ClusterName, u32)>,
     pub revisions: BTreeMap<(ClusterName, u32), u64>,
     pub number: u64,
+    /// Its clock, in Unix milliseconds. Pulses say a second more.
+    pub at_ms: i64,
+}
+
+/// The bucket of the lease, which is republished too.
+pub async fn create_lease(server: &NatsServer) -> kv::Store {
+    let jetstream = jetstream::new(server.client().await);
+    let config = kv::Config {
+        bucket: bucket::LEASE.to_owned(),
+        history: 1,
+        republish: Some(Republish {
+            source: format!("$KV.{}.{}", bucket::LEASE, bucket::LEADER_KEY),
+            destination: Subject::Lease.to_string(),
+            headers_only: false,
+        }),
+        ..kv::Config::default()
+    };
+    jetstream.create_key_value(config).await.unwrap()
+}
+
+/// Writes the lease as an aggregator that takes it would.
+pub async fn lead(lease: &kv::Store, epoch: u64) {
+    let value = Lease {
+        epoch,
+        holder: Some("made".to_owned()),
+    };
+    let value = value.to_bytes().into();
+    lease.put(bucket::LEADER_KEY, value).await.unwrap();
 }
 
 pub async fn create_bucket(server: &NatsServer, republish: bool) -> kv::Store {
@@ -78,6 +106,7 @@ pub fn online() -> ShardRow {
 
 impl Aggregator {
     pub async fn start(server: &NatsServer, clusters: &[(&str, u32)]) -> Self {
+        lead(&create_lease(server).await, 7).await;
         let store = create_bucket(server, true).await;
         Self::with_store(server, store, 7, clusters).await
     }
@@ -95,6 +124,7 @@ impl Aggregator {
             clusters: Vec::new(),
             revisions: BTreeMap::new(),
             number: 0,
+            at_ms: SINCE_MS,
         };
         aggregator.put_list(clusters).await;
         for (name, total) in clusters {
@@ -115,7 +145,7 @@ impl Aggregator {
             name: name.clone(),
             total: *total,
             timeout_s: 30.0,
-            auto: false,
+            auto: *total == 0,
         });
         let list = ClusterList {
             epoch: self.epoch,
@@ -133,7 +163,7 @@ impl Aggregator {
             block,
             stream: "made".to_owned(),
             sequence: 1,
-            at_ms: SINCE_MS,
+            at_ms: self.at_ms,
             rows,
         }
     }
@@ -167,7 +197,7 @@ impl Aggregator {
         let pulse = Pulse {
             epoch: self.epoch,
             number: self.number,
-            at_ms: SINCE_MS + 1000,
+            at_ms: self.at_ms + 1000,
             judging_since_ms: Some(SINCE_MS),
             part: 0,
             parts: 1,
@@ -216,6 +246,14 @@ impl Service {
             address,
             shutdown,
         }
+    }
+
+    /// Waits until `/readyz` says this.
+    pub async fn says(&self, word: &str) {
+        eventually(LIMIT, async || {
+            (self.get("/readyz").await.text().trim() == word).then_some(())
+        })
+        .await;
     }
 
     /// Waits until a table was received.
