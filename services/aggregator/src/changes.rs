@@ -41,6 +41,8 @@ pub(crate) struct Changes {
     acked: watch::Receiver<u64>,
     queued: u64,
     full: bool,
+    /// The epoch of the tenure in which they may be published.
+    epoch: watch::Sender<u64>,
     task: JoinHandle<()>,
 }
 
@@ -52,19 +54,19 @@ impl Drop for Changes {
 }
 
 impl Changes {
-    /// They are published only during the tenure of `epoch`. `reopen` is asked
-    /// when the stream cannot be written for long.
+    /// They are published only while this process leads: see [`Self::lead`].
+    /// `reopen` is asked when the stream cannot be written for long.
     pub(crate) fn spawn(
         broker: Broker,
-        epoch: u64,
         tenure: watch::Receiver<Option<Tenure>>,
         reopen: Arc<Notify>,
     ) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         let (acked_sender, acked) = watch::channel(0);
+        let (epoch, epoch_receiver) = watch::channel(0);
         let publisher = Publisher {
             broker,
-            epoch,
+            epoch: epoch_receiver,
             tenure,
             acked: acked_sender,
             reopen,
@@ -74,8 +76,14 @@ impl Changes {
             acked,
             queued: 0,
             full: false,
+            epoch,
             task: tokio::spawn(publisher.publish_all(receiver)),
         }
+    }
+
+    /// This process leads with this epoch. What waits still is published by it as well.
+    pub(crate) fn lead(&self, epoch: u64) {
+        self.epoch.send_replace(epoch);
     }
 
     /// Queues a transition. Its number is [`Self::queued`] afterwards.
@@ -119,7 +127,7 @@ impl Changes {
 
 struct Publisher {
     broker: Broker,
-    epoch: u64,
+    epoch: watch::Receiver<u64>,
     tenure: watch::Receiver<Option<Tenure>>,
     acked: watch::Sender<u64>,
     reopen: Arc<Notify>,
@@ -167,12 +175,19 @@ impl Publisher {
     /// While the lease has run out, it is not known whether another leads. When
     /// another does, this task is aborted.
     async fn wait_for_tenure(&mut self) {
-        let epoch = self.epoch;
-        let is_ours = |tenure: &Option<Tenure>| {
-            tenure.is_some_and(|tenure| tenure.epoch == epoch && tenure.is_valid())
-        };
-        if self.tenure.wait_for(is_ours).await.is_err() {
-            std::future::pending::<()>().await;
+        loop {
+            let epoch = *self.epoch.borrow_and_update();
+            let tenure = *self.tenure.borrow_and_update();
+            if tenure.is_some_and(|tenure| tenure.epoch == epoch && tenure.is_valid()) {
+                return;
+            }
+            let ended = tokio::select! {
+                changed = self.epoch.changed() => changed.is_err(),
+                changed = self.tenure.changed() => changed.is_err(),
+            };
+            if ended {
+                std::future::pending::<()>().await;
+            }
         }
     }
 }

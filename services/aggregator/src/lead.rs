@@ -12,6 +12,7 @@
 
 use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
+    sync::Arc,
     time::Duration,
 };
 
@@ -24,7 +25,7 @@ use futures::StreamExt as _;
 use glance_protocol::{Lease, bucket, lease::epoch_of};
 use glance_runner::Link;
 use tokio::{
-    sync::{oneshot, watch},
+    sync::{Notify, oneshot, watch},
     task::JoinHandle,
     time::{Instant, timeout},
 };
@@ -38,6 +39,10 @@ const RENEW: Duration = Duration::from_millis(500);
 /// How soon something is tried again that failed.
 const RETRY: Duration = Duration::from_millis(100);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long nothing may succeed before everything at the broker is opened anew, and made anew where it is gone.
+const FAILING_MAX: Duration = Duration::from_secs(5);
+/// How long the lease is kept by somebody who cannot lead.
+const UNFIT_MAX: Duration = Duration::from_secs(15);
 
 /// The right to lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,12 +78,13 @@ pub(crate) struct Lead {
 
 impl Lead {
     /// Begins to follow the lease in `bucket`. `hints` says when to look at it. `fresh`: the
-    /// bucket did not exist before, so nobody can be leading.
+    /// bucket did not exist before, so nobody can be leading. `reopen` is asked when the bucket cannot be had for long.
     pub(crate) fn spawn(
         bucket: kv::Store,
         hints: Subscriber,
         link: watch::Receiver<Link>,
         fresh: bool,
+        reopen: Arc<Notify>,
     ) -> Self {
         let (fitness, fitness_receiver) = watch::channel(Fitness::default());
         let (tenure_sender, tenure) = watch::channel(None);
@@ -90,6 +96,10 @@ impl Lead {
             me: name(),
             fitness: fitness_receiver,
             tenure: tenure_sender,
+            reopen,
+            epoch_max: 0,
+            failing_since: None,
+            unfit_since: None,
             standing: Standing::Following(None),
         };
         Self {
@@ -152,6 +162,12 @@ struct Candidate {
     me: String,
     fitness: watch::Receiver<Fitness>,
     tenure: watch::Sender<Option<Tenure>>,
+    reopen: Arc<Notify>,
+    /// The greatest epoch that was seen in the lease; the lease may be lost.
+    epoch_max: u64,
+    failing_since: Option<Instant>,
+    /// Since when this process holds the lease and cannot lead.
+    unfit_since: Option<Instant>,
     standing: Standing,
 }
 
@@ -162,12 +178,12 @@ impl Candidate {
         loop {
             fitness.borrow_and_update();
             let pause = match self.step().await {
-                Ok(pause) => pause,
+                Ok(pause) => {
+                    self.failing_since = None;
+                    pause
+                }
                 Err(cause) => {
-                    debug!("the lease: {cause:#}");
-                    if let Standing::Following(seen) = &mut self.standing {
-                        *seen = None;
-                    }
+                    self.fail(&cause);
                     RETRY
                 }
             };
@@ -179,6 +195,19 @@ impl Candidate {
         }
         if let Err(cause) = self.give_up().await {
             debug!("the lease was not given up: {cause:#}");
+        }
+    }
+
+    fn fail(&mut self, cause: &anyhow::Error) {
+        debug!("the lease: {cause:#}");
+        if let Standing::Following(seen) = &mut self.standing {
+            *seen = None;
+        }
+        let since = *self.failing_since.get_or_insert_with(Instant::now);
+        if self.link.borrow().connected && since.elapsed() > FAILING_MAX {
+            warn!("the lease cannot be had: {cause:#}");
+            self.failing_since = Some(Instant::now());
+            self.reopen.notify_one();
         }
     }
 
@@ -203,6 +232,9 @@ impl Candidate {
             None => (0, None),
         };
         let epoch = entry.as_ref().map_or(0, |entry| epoch_of(&entry.value));
+        self.epoch_max = self.epoch_max.max(epoch);
+        // Somebody led: whoever did has the better memory when the store is lost.
+        self.fresh &= revision == 0;
         let mine = lease
             .as_ref()
             .is_some_and(|it| it.holder.as_ref() == Some(&self.me));
@@ -245,6 +277,15 @@ impl Candidate {
     }
 
     async fn renew(&mut self, revision: u64, epoch: u64) -> anyhow::Result<Duration> {
+        if self.is_unfit_for_long() {
+            warn!(
+                epoch,
+                "giving up the lease: the reports cannot be read here"
+            );
+            self.give_up().await?;
+            self.follow_from(revision);
+            return Ok(RENEW);
+        }
         let seen = self.fitness.borrow().epoch_seen;
         // When the lease was lost, but not the table, that has to be written with a greater epoch.
         let next = if seen >= epoch {
@@ -260,7 +301,25 @@ impl Candidate {
         Ok(RENEW.saturating_sub(sent.elapsed()))
     }
 
+    /// Another may be able to do what this process cannot.
+    fn is_unfit_for_long(&mut self) -> bool {
+        if self.fitness.borrow().fit || !self.link.borrow().connected {
+            self.unfit_since = None;
+            return false;
+        }
+        let since = *self.unfit_since.get_or_insert_with(Instant::now);
+        since.elapsed() > UNFIT_MAX
+    }
+
+    fn follow_from(&mut self, revision: u64) {
+        self.unfit_since = None;
+        self.tenure.send_replace(None);
+        let since = Instant::now();
+        self.standing = Standing::Following(Some(Seen { revision, since }));
+    }
+
     fn hold(&mut self, revision: u64, epoch: u64, sent: Instant) {
+        self.epoch_max = self.epoch_max.max(epoch);
         self.standing = Standing::Leading { revision, epoch };
         let until = sent + LEASE;
         self.tenure.send_replace(Some(Tenure { epoch, until }));
@@ -268,7 +327,7 @@ impl Candidate {
 
     fn next_epoch(&self, epoch: u64) -> anyhow::Result<u64> {
         let seen = self.fitness.borrow().epoch_seen;
-        epoch.max(seen).checked_add(1).context(
+        epoch.max(seen).max(self.epoch_max).checked_add(1).context(
             "a kept epoch is the greatest number there is; remove the buckets GLANCE_LEASE and GLANCE_TABLE",
         )
     }
@@ -287,9 +346,8 @@ impl Candidate {
             _ => {
                 let other = epoch_of(&value);
                 warn!(epoch, other, "another aggregator leads now; following it");
-                self.tenure.send_replace(None);
-                let since = Instant::now();
-                self.standing = Standing::Following(Some(Seen { revision, since }));
+                self.epoch_max = self.epoch_max.max(other);
+                self.follow_from(revision);
             }
         }
         Ok(Duration::ZERO)

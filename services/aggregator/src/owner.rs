@@ -5,7 +5,7 @@ mod incoming;
 mod outgoing;
 mod role;
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{collections::VecDeque, future::pending, sync::Arc, time::Duration};
 
 use anyhow::bail;
 use async_nats::Subscriber;
@@ -96,6 +96,8 @@ pub(crate) struct Owner {
     pub(crate) reading: Option<BoxFuture<'static, anyhow::Result<Kept>>>,
     /// What was read of it.
     pub(crate) kept: Option<Kept>,
+    /// Refused reports that whoever leads has to tell and remove; nobody may lead at present.
+    pub(crate) untold: VecDeque<Untold>,
     /// Asks the reader of the stream to open everything anew.
     pub(crate) reopen: Arc<Notify>,
     pub(crate) reopen_not_before: Duration,
@@ -113,6 +115,16 @@ pub(crate) struct Inputs {
     pub(crate) echoes: Subscriber,
     pub(crate) tenure: watch::Receiver<Option<Tenure>>,
     pub(crate) link: watch::Receiver<Link>,
+}
+
+/// A refused report.
+#[derive(Debug)]
+pub(crate) struct Untold {
+    at: Duration,
+    sequence: u64,
+    subject: String,
+    /// `None` when nobody has to be told.
+    reason: Option<String>,
 }
 
 /// A health check that was read.
@@ -240,10 +252,19 @@ impl Owner {
         if now.mono >= self.pulse.next_at {
             self.send_pulse(now);
         }
-        if self.blocks.failing_for(now.mono) > FAILING_MAX && now.mono >= self.reopen_not_before {
-            self.reopen_not_before = now.mono + FAILING_MAX;
+        if self.blocks.failing_for(now.mono) > FAILING_MAX {
+            self.ask_to_reopen(now.mono);
+        }
+    }
+
+    /// Asks for everything at the broker to be opened anew, but not all the time; says whether it asked.
+    fn ask_to_reopen(&mut self, now: Duration) -> bool {
+        let may = now >= self.reopen_not_before;
+        if may {
+            self.reopen_not_before = now + FAILING_MAX;
             self.reopen.notify_one();
         }
+        may
     }
 
     fn next_wake(&self) -> Duration {
@@ -276,7 +297,7 @@ impl Owner {
         let end = Instant::now() + STOP_WRITES_MAX;
         self.tell_transitions();
         self.collect_marks(self.now().mono);
-        while self.leads() && self.link.connected && !self.blocks.is_settled() {
+        while self.still_leads() && self.link.connected && !self.blocks.is_settled() {
             // Everything goes out now, whatever its usual interval.
             let now = self.now();
             for index in self.blocks.due(Duration::MAX, u64::MAX) {
@@ -294,7 +315,7 @@ impl Owner {
             }
             self.finish_write(index, outcome, now);
         }
-        if self.leads() {
+        if self.still_leads() {
             self.changes.flush(end).await;
         }
         self.lead.release().await;

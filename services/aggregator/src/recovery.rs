@@ -22,6 +22,9 @@ pub(crate) struct Kept {
     pub(crate) blocks: Vec<KeptBlock>,
     /// The greatest epoch that any value carries.
     pub(crate) epoch: u64,
+    /// The stream of states, and the last sequence in it after all of this was written.
+    states_id: String,
+    last_sequence: u64,
 }
 
 /// One key of a block.
@@ -47,11 +50,15 @@ pub(crate) async fn read(store: &Store, configured: &[ClusterInfo]) -> anyhow::R
         .buffer_unordered(READS_AT_ONCE)
         .try_collect()
         .await?;
+    let states = store.states.get_info().await;
+    let states = states.context("cannot ask for the stream of states")?;
     let epochs = blocks.iter().map(|(_, epoch)| *epoch);
     Ok(Kept {
         epoch: epochs.fold(list_epoch, u64::max),
         list,
         list_revision,
+        states_id: store::id_of(&states),
+        last_sequence: states.state.last_sequence,
         blocks: blocks.into_iter().map(|(block, _)| block).collect(),
     })
 }
@@ -62,18 +69,22 @@ fn places(info: &ClusterInfo) -> impl Iterator<Item = (ClusterName, u32)> {
 
 impl Kept {
     /// A cluster as the list names it, and up to which sequence of the present stream its size is true.
-    pub(crate) fn info(&self, name: &ClusterName, store: &Store) -> Option<(&ClusterInfo, u64)> {
+    pub(crate) fn info(&self, name: &ClusterName) -> Option<(&ClusterInfo, u64)> {
         let list = self.list.as_ref()?;
-        let same_stream = list.stream == store.states_id && list.sequence <= store.last_sequence;
+        let same_stream = self.counts(&list.stream, list.sequence);
         let known_to = if same_stream { list.sequence } else { 0 };
         Some((list.get(name.as_str())?, known_to))
     }
-}
 
-/// Whether a block counts in the present stream of states. Not when it speaks of
-/// another one, or of more than this one holds.
-pub(crate) fn same_stream(block: &TableBlock, store: &Store) -> bool {
-    block.stream == store.states_id && block.sequence <= store.last_sequence
+    /// Whether a block counts in the present stream of states.
+    pub(crate) fn same_stream(&self, block: &TableBlock) -> bool {
+        self.counts(&block.stream, block.sequence)
+    }
+
+    /// Not what speaks of another stream, or of more than this one holds.
+    fn counts(&self, stream: &str, sequence: u64) -> bool {
+        stream == self.states_id && sequence <= self.last_sequence
+    }
 }
 
 async fn read_list(table: &kv::Store) -> anyhow::Result<(Option<ClusterList>, u64, u64)> {

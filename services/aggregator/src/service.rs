@@ -1,6 +1,6 @@
 //! Starts and stops the aggregator.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use glance_protocol::{
@@ -181,7 +181,7 @@ async fn open(broker: &Broker, options: &AggregatorOptions) -> anyhow::Result<Op
     let mut table = Table::new(&options.bots.0, &options.health_timeout.0);
     let configured: Vec<_> = table.clusters().cloned().collect();
     let kept = recovery::read(&store, &configured).await?;
-    restore(&mut table, &kept, &store);
+    restore(&mut table, &kept);
     Ok(Opened {
         started,
         subscriptions,
@@ -192,21 +192,21 @@ async fn open(broker: &Broker, options: &AggregatorOptions) -> anyhow::Result<Op
 }
 
 /// What was kept becomes the table again.
-fn restore(table: &mut Table, kept: &Kept, store: &Store) {
+fn restore(table: &mut Table, kept: &Kept) {
     let now = Moment {
         mono: Duration::ZERO,
         wall_ms: clock::unix_ms(),
     };
     let configured: Vec<_> = table.clusters().cloned().collect();
     for info in configured.iter().filter(|info| info.auto) {
-        if let Some((kept, known_to)) = kept.info(&info.name, store) {
+        if let Some((kept, known_to)) = kept.info(&info.name) {
             table.restore_total(kept, known_to);
         }
     }
     let mut shards: u64 = 0;
     for block in kept.blocks.iter().filter_map(|it| it.block.as_ref()) {
         shards += block.rows.iter().filter(|row| row.reported()).count() as u64;
-        table.restore(block, recovery::same_stream(block, store), now);
+        table.restore(block, kept.same_stream(block), now);
     }
     info!(shards, "read the kept table");
 }
@@ -220,7 +220,7 @@ impl Opened {
         ready: watch::Sender<bool>,
     ) -> (Owner, Inputs) {
         let mut link = broker.link();
-        let applied = first_unknown(&self.table, &self.kept, &self.store);
+        let applied = first_unknown(&self.table, &self.kept);
         let reopen = Arc::new(Notify::new());
         let reader = Reader {
             broker: broker.clone(),
@@ -235,6 +235,7 @@ impl Opened {
             self.subscriptions.lease,
             broker.link(),
             self.store.lease_created,
+            reopen.clone(),
         );
         lead.tell(|fitness| std::mem::replace(&mut fitness.epoch_seen, self.kept.epoch) != 0);
         let outbox = Outbox::spawn(broker.clone());
@@ -249,7 +250,7 @@ impl Opened {
             clock: WallClock::new(self.started.elapsed()),
             store: self.store,
             blocks: Blocks::new(Vec::new()),
-            changes: Changes::spawn(broker.clone(), 0, tenure.clone(), reopen.clone()),
+            changes: Changes::spawn(broker.clone(), tenure.clone(), reopen.clone()),
             lead,
             refusals: Refusals::spawn(outbox.clone()),
             outbox,
@@ -260,6 +261,7 @@ impl Opened {
             order: Order::default(),
             reading: None,
             kept: None,
+            untold: VecDeque::new(),
             reopen,
             reopen_not_before: Duration::ZERO,
             ready,
@@ -281,22 +283,21 @@ impl Opened {
 
 /// The sequence up to which everything is in what was kept. A block that has
 /// grown since says nothing of its new shards.
-fn first_unknown(table: &Table, kept: &Kept, store: &Store) -> u64 {
+fn first_unknown(table: &Table, kept: &Kept) -> u64 {
     let sequence_of = |info: &ClusterInfo, number: u32| {
         let mut blocks = kept.blocks.iter();
         let found = blocks.find(|it| it.cluster == info.name && it.number == number);
         found
             .and_then(|it| it.block.as_ref())
-            .filter(|block| recovery::same_stream(block, store))
+            .filter(|block| kept.same_stream(block))
             .filter(|block| block.rows.len() >= block_len(info.total, number) as usize)
             .map_or(0, |block| block.sequence)
     };
     let sequences = table.clusters().flat_map(|info| {
         // What was learned of the size is true up to a sequence of its own.
-        let size = info.auto.then(|| {
-            kept.info(&info.name, store)
-                .map_or(0, |(_, known_to)| known_to)
-        });
+        let size = info
+            .auto
+            .then(|| kept.info(&info.name).map_or(0, |(_, known_to)| known_to));
         let blocks = (0..block_count(info.total)).map(move |number| sequence_of(info, number));
         blocks.chain(size)
     });

@@ -54,7 +54,7 @@ impl Store {
             .await
             .context("cannot ask for the stream of states")?;
         Ok(Self {
-            states_id: info.created.unix_timestamp_nanos().to_string(),
+            states_id: id_of(&info),
             last_sequence: info.state.last_sequence,
             states,
             table,
@@ -62,6 +62,11 @@ impl Store {
             lease_created,
         })
     }
+}
+
+/// What tells a stream from others of the same name: its time of creation.
+pub(crate) fn id_of(info: &stream::Info) -> String {
+    info.created.unix_timestamp_nanos().to_string()
 }
 
 async fn open_stream(

@@ -167,6 +167,24 @@ impl Table {
         }
     }
 
+    /// At a take-over: lower sizes that were claimed longer than a timeout ago have been judged by the last leader.
+    pub fn forget_old_claims(&mut self, now: Moment) {
+        for cluster in &mut self.clusters {
+            let timeout = cluster.timeout;
+            if let Some(learned) = &mut cluster.learned {
+                learned.forget_claims_before(now.mono.saturating_sub(timeout));
+            }
+        }
+    }
+
+    /// At a take-over: all shards that could fall silent have one timeout from now.
+    pub fn wait_for_all(&mut self, now: Moment) {
+        let time = self.sight.time(now.mono);
+        for cluster in &mut self.clusters {
+            (0..cluster.info.total).for_each(|shard| cluster.wait_for(shard, time));
+        }
+    }
+
     /// The stream of reports is another one: no report of it is known.
     pub fn forget_sequences(&mut self) {
         for cluster in &mut self.clusters {
@@ -227,6 +245,15 @@ impl Table {
         (take(&mut cluster.heard), take(&mut cluster.healed))
     }
 
+    /// Up to which sequence of the stream the sizes are true, when reports up to `applied` were applied.
+    #[must_use]
+    pub fn sizes_true_to(&self, applied: u64) -> u64 {
+        let learned = self.clusters.iter().filter_map(|it| it.learned.as_ref());
+        learned
+            .map(|learned| learned.settled_to(applied))
+            .fold(applied, u64::min)
+    }
+
     /// Which sizes were learned since this was last asked.
     pub fn take_resizes(&mut self) -> Vec<Resize> {
         let mut resizes = Vec::new();
@@ -264,12 +291,13 @@ impl Table {
         &mut self,
         message: Message<'_>,
         sequence: Option<u64>,
-        time: Duration,
+        now: Moment,
     ) -> Result<Option<&mut Cluster>, Refusal> {
+        let time = self.sight.time(now.mono);
         let cluster = self
             .cluster_mut(message.cluster)
             .ok_or_else(|| Refusal::Cluster(message.cluster.clone()))?;
-        let is_news = cluster.admit(message, sequence, time)?;
+        let is_news = cluster.admit(message, sequence, time, now.mono)?;
         Ok(is_news.then_some(cluster))
     }
 
@@ -284,7 +312,7 @@ impl Table {
         let Message { shard, body, .. } = message;
         let state = body.state.ok_or(Refusal::NoState)?;
         let sequence = stored.map(|stored| stored.sequence);
-        let Some(cluster) = self.admit(message, sequence, time)? else {
+        let Some(cluster) = self.admit(message, sequence, now)? else {
             return Ok(());
         };
         let stored_ms = stored.and_then(|stored| stored.at_ms);
@@ -318,7 +346,7 @@ impl Table {
     ) -> Result<(), Refusal> {
         let time = self.sight.time(now.mono);
         let shard = message.shard;
-        let Some(cluster) = self.admit(message, None, time)? else {
+        let Some(cluster) = self.admit(message, None, now)? else {
             return Ok(());
         };
         let row = cluster.rows.get(shard.get() as usize);

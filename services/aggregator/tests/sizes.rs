@@ -7,7 +7,7 @@ mod support;
 
 use async_nats::jetstream;
 use futures::StreamExt as _;
-use glance_protocol::{ClusterList, Rejection, ShardRow, bucket};
+use glance_protocol::{ClusterList, Rejection, ShardRow, State, bucket};
 use glance_testing::{NatsServer, eventually};
 use support::{LIMIT, Running, start};
 
@@ -115,4 +115,60 @@ async fn a_wrong_size_of_a_configured_cluster_is_told_once() {
         running.row_when(shard, ShardRow::reported).await;
     }
     running.stop().await;
+}
+
+/// The claims came just before the end, so that nobody had time to judge them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lower_size_that_was_claimed_before_a_restart_is_taken() {
+    let server = NatsServer::start().await;
+    let flags = ["--bots", "main:auto", "--health-timeout", "2"];
+    let running = start(&server, &flags).await;
+    wait_total(&running, 0).await;
+    for shard in 0..4 {
+        let subject = format!("glance.main.{shard}.state");
+        running.report(&subject, r#"{"state":3,"total":4}"#).await;
+    }
+    for shard in 0..2 {
+        let subject = format!("glance.main.{shard}.state");
+        running.report(&subject, r#"{"state":4,"total":2}"#).await;
+    }
+    running
+        .row_when(1, |row| row.state == State::Starting)
+        .await;
+    wait_total(&running, 4).await;
+    running.stop().await;
+    let running = start(&server, &flags).await;
+    wait_total(&running, 2).await;
+    running.stop().await;
+}
+
+/// A follower heard the same claims, and judged none of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_size_that_was_given_up_does_not_come_back_with_another_leader() {
+    let server = NatsServer::start().await;
+    let flags = ["--bots", "main:auto", "--health-timeout", "1"];
+    let first = start(&server, &flags).await;
+    wait_total(&first, 0).await;
+    let second = start(&server, &flags).await;
+    second.wait_ready().await;
+    for shard in 0..4 {
+        let subject = format!("glance.main.{shard}.state");
+        first.report(&subject, r#"{"state":3,"total":4}"#).await;
+    }
+    wait_total(&first, 4).await;
+    first
+        .report("glance.main.0.state", r#"{"state":3,"total":2}"#)
+        .await;
+    wait_total(&first, 2).await;
+    let epoch = first.block("main", 0).await.unwrap().epoch;
+    first.stop().await;
+    // The first block of the new leader has the size already.
+    let block = eventually(LIMIT, || async {
+        let block = second.block("main", 0).await?;
+        (block.epoch > epoch).then_some(block)
+    })
+    .await;
+    assert_eq!(block.rows.len(), 2);
+    wait_total(&second, 2).await;
+    second.stop().await;
 }

@@ -1,6 +1,9 @@
 //! The connection to the broker.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, bail};
 use async_nats::{Client, ConnectOptions, Event, jetstream};
@@ -22,6 +25,8 @@ const RETRY_MS: std::ops::RangeInclusive<u64> = 50..=500;
 /// How often the log says that the broker is still away.
 const REMIND: Duration = Duration::from_secs(10);
 const JETSTREAM_TIMEOUT: Duration = Duration::from_secs(3);
+/// Dropped messages that follow each other within this time are told once.
+const BURST: Duration = Duration::from_millis(500);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection to the broker that reconnects by itself.
@@ -155,6 +160,7 @@ fn with_login(options: ConnectOptions, url: &NatsUrl) -> ConnectOptions {
 }
 
 fn connect_options(name: &str, sender: watch::Sender<Link>) -> ConnectOptions {
+    let told = Told::default();
     ConnectOptions::new()
         .name(name)
         .ping_interval(PING_INTERVAL)
@@ -166,12 +172,25 @@ fn connect_options(name: &str, sender: watch::Sender<Link>) -> ConnectOptions {
             Duration::from_millis(ms.clamp(*RETRY_MS.start(), *RETRY_MS.end()))
         })
         .event_callback(move |event| {
-            note(&sender, &event);
+            note(&sender, &told, &event);
             std::future::ready(())
         })
 }
 
-fn note(sender: &watch::Sender<Link>, event: &Event) {
+/// When the log last told of dropped messages. A burst of them is one line.
+#[derive(Default)]
+struct Told(Mutex<Option<Instant>>);
+
+impl Told {
+    /// Whether this one begins a burst.
+    fn is_due(&self) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = last.replace(Instant::now());
+        before.is_none_or(|at| at.elapsed() > BURST)
+    }
+}
+
+fn note(sender: &watch::Sender<Link>, told: &Told, event: &Event) {
     match event {
         Event::Connected => {
             if sender.borrow().connects > 0 {
@@ -186,7 +205,12 @@ fn note(sender: &watch::Sender<Link>, event: &Event) {
             warn!("the connection to the broker is lost");
             sender.send_modify(|link| link.connected = false);
         }
-        Event::SlowConsumer(_) => sender.send_modify(|link| link.dropped += 1),
+        Event::SlowConsumer(_) => {
+            if told.is_due() {
+                warn!("messages were dropped: a subscription was not read fast enough");
+            }
+            sender.send_modify(|link| link.dropped += 1);
+        }
         Event::Closed => sender.send_modify(|link| {
             link.connected = false;
             link.closed = true;

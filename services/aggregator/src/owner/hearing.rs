@@ -1,6 +1,6 @@
 //! Whether the bots can be heard, and by which clocks.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use glance_protocol::Pulse;
 use glance_runner::{
@@ -19,6 +19,8 @@ use crate::{
 const ECHO_WAIT_MAX: Duration = Duration::from_secs(2);
 /// A wall clock that moves by more than this against the monotonic one was set.
 const CLOCK_STEP_MS: i64 = 1000;
+/// Pulses by which the clock of whoever leads is compared with ours.
+const PULSES_COMPARED: usize = 10;
 
 /// Where the pulse is.
 #[derive(Debug, Default)]
@@ -37,8 +39,8 @@ pub(crate) struct PulseState {
 pub(crate) struct WallClock {
     /// The wall clock minus the monotonic one, in milliseconds, when it was last looked at.
     offset_ms: i64,
-    /// The epoch of the last pulse of another aggregator, and by how many milliseconds its clock was ahead of ours.
-    pub(super) leader: Option<(u64, i64)>,
+    /// The epoch of whoever leads, and by how many milliseconds its clock was ahead of ours by its last pulses.
+    leader: (u64, VecDeque<i64>),
 }
 
 impl WallClock {
@@ -46,8 +48,28 @@ impl WallClock {
     pub(crate) fn new(mono: Duration) -> Self {
         Self {
             offset_ms: clock::unix_ms().saturating_sub(millis(mono)),
-            leader: None,
+            leader: (0, VecDeque::new()),
         }
+    }
+
+    /// Notes the time in a pulse of another aggregator.
+    fn note_leader(&mut self, epoch: u64, ahead_ms: i64) {
+        let (known, last) = &mut self.leader;
+        if *known != epoch {
+            *known = epoch;
+            last.clear();
+        }
+        if last.len() == PULSES_COMPARED {
+            last.pop_front();
+        }
+        last.push_back(ahead_ms);
+    }
+
+    /// The epoch of whoever led last, and by how many milliseconds its clock was ahead of ours.
+    pub(super) fn leader(&self) -> Option<(u64, i64)> {
+        let (epoch, last) = &self.leader;
+        // A pulse that was late makes it seem less.
+        Some((*epoch, last.iter().copied().max()?))
     }
 
     /// The moment on both clocks.
@@ -76,6 +98,7 @@ impl Owner {
         let step_ms = self.clock.look(self.started.elapsed());
         if step_ms.abs() > CLOCK_STEP_MS {
             warn!("the wall clock was set by {step_ms} ms; ages are not changed by that");
+            self.clock.leader.1.clear();
             let now = self.now();
             self.note(Input::ClockStepped(step_ms), now);
         }
@@ -99,7 +122,7 @@ impl Owner {
         };
         if self.role == Role::Following {
             let ahead_ms = pulse.at_ms.saturating_sub(now.wall_ms);
-            self.clock.leader = Some((pulse.epoch, ahead_ms));
+            self.clock.note_leader(pulse.epoch, ahead_ms);
         }
         let is_own = self.leads() && pulse.epoch == self.epoch;
         if !is_own || pulse.number <= self.pulse.blind_since_number {
@@ -158,6 +181,7 @@ impl Owner {
             self.table.forget_sequences();
             self.blocks.forget_sequences();
             self.applied = 0;
+            self.untold.clear();
         }
         self.store = store;
         self.blocks.mark_all(now.mono);

@@ -1,8 +1,10 @@
 //! What bots say: reports from the stream, reports as they are published, health checks.
 
+use std::time::Duration;
+
 use glance_protocol::{ClusterName, ReportBody, ShardId, Subject, body::BodyError};
 
-use super::{HealthCheck, Owner, Role};
+use super::{HealthCheck, Owner, Role, Untold};
 use crate::{
     order::Key,
     states::StoredReport,
@@ -10,8 +12,13 @@ use crate::{
     table::{Input, Message, Moment, Refusal, Stored},
 };
 
+/// How many refused reports are remembered while another leads.
+const UNTOLD_MAX: usize = 16_384;
+/// A lease and a start last less.
+const UNTOLD_AGE_MAX: Duration = Duration::from_secs(10);
+
 /// A report that was read, or why it was not.
-type Parsed = Result<(ClusterName, ShardId, ReportBody), String>;
+type Parsed = Result<(ClusterName, ShardId, ReportBody), Option<String>>;
 
 impl Owner {
     /// Takes a report that the stream delivered, and the health checks around it.
@@ -25,40 +32,63 @@ impl Owner {
         for check in &before {
             self.apply_health(check, now);
         }
-        if !self.apply_report(report, &parsed, now) && self.role == Role::Leading {
-            self.refusals.delete(&self.store, report.sequence);
+        if let Err(reason) = self.apply_report(report, parsed, now) {
+            self.refuse_report(Untold {
+                at: now.mono,
+                sequence: report.sequence,
+                subject: report.message.subject.to_string(),
+                reason,
+            });
         }
         for check in &after {
             self.apply_health(check, now);
         }
     }
 
-    /// Whether it was accepted.
-    fn apply_report(&mut self, report: &StoredReport, parsed: &Parsed, now: Moment) -> bool {
-        let subject = report.message.subject.as_str();
-        let (cluster, shard, body) = match parsed {
-            Ok(parsed) => parsed,
-            Err(reason) => {
-                self.refuse(subject, reason);
-                return false;
-            }
-        };
+    /// Applies a report; otherwise says why it was refused, if somebody should be told.
+    fn apply_report(
+        &mut self,
+        report: &StoredReport,
+        parsed: Parsed,
+        now: Moment,
+    ) -> Result<(), Option<String>> {
+        let (cluster, shard, body) = parsed?;
         let message = Message {
-            cluster,
-            shard: *shard,
-            body,
+            cluster: &cluster,
+            shard,
+            body: &body,
         };
         let stored = Stored {
             sequence: report.sequence,
             at_ms: report.stored_ms,
         };
         match self.try_apply(Input::Report(message, stored), now) {
-            Ok(()) => true,
             // It was right when it was sent.
-            Err(Refusal::Gone { .. }) => false,
-            Err(refusal) => {
-                self.refuse(subject, &refusal.to_string());
-                false
+            Err(Refusal::Gone { .. }) => Err(None),
+            applied => applied.map_err(|refusal| Some(refusal.to_string())),
+        }
+    }
+
+    /// Tells of a refused report and removes it from the stream, now or when this process begins to lead.
+    fn refuse_report(&mut self, report: Untold) {
+        if self.role != Role::Leading {
+            if self.untold.len() == UNTOLD_MAX {
+                self.untold.pop_front();
+            }
+            self.untold.push_back(report);
+            return;
+        }
+        if let Some(reason) = &report.reason {
+            self.refusals.refuse(&report.subject, reason);
+        }
+        self.refusals.delete(&self.store, report.sequence);
+    }
+
+    /// What was refused while nobody led. What is older was told by the last leader.
+    pub(super) fn tell_untold(&mut self, now: Duration) {
+        for report in std::mem::take(&mut self.untold) {
+            if now.saturating_sub(report.at) < UNTOLD_AGE_MAX {
+                self.refuse_report(report);
             }
         }
     }
@@ -140,9 +170,9 @@ fn parse_report(message: &async_nats::Message) -> Parsed {
     match Subject::parse(&message.subject) {
         Ok(Subject::State(cluster, shard)) => match ReportBody::parse_state(&message.payload) {
             Ok(body) => Ok((cluster, shard, body)),
-            Err(cause) => Err(cause.to_string()),
+            Err(cause) => Err(Some(cause.to_string())),
         },
-        Ok(_) => Err("the subject is none of a report".into()),
-        Err(cause) => Err(cause.to_string()),
+        Ok(_) => Err(Some("the subject is none of a report".into())),
+        Err(cause) => Err(Some(cause.to_string())),
     }
 }

@@ -70,7 +70,7 @@ impl Owner {
         ClusterList {
             epoch: self.epoch,
             stream: self.store.states_id.clone(),
-            sequence: self.applied,
+            sequence: self.table.sizes_true_to(self.applied),
             clusters: self.table.clusters().cloned().collect(),
         }
     }

@@ -27,6 +27,12 @@ impl Owner {
         self.role == Role::Leading && self.tenure.is_some_and(|tenure| tenure.is_valid())
     }
 
+    /// The same, when no events are taken any more.
+    pub(super) fn still_leads(&mut self) -> bool {
+        self.tenure = *self.lead.tenure().borrow();
+        self.leads() && self.tenure.is_some_and(|tenure| tenure.epoch == self.epoch)
+    }
+
     pub(super) fn tell_fitness(&self) {
         let fit = self.caught_up && !self.replaying;
         self.lead
@@ -55,12 +61,8 @@ impl Owner {
         self.reading = None;
         self.kept = None;
         self.blocks = Blocks::new(Vec::new());
-        self.changes = self.new_changes();
-    }
-
-    fn new_changes(&self) -> Changes {
-        let tenure = self.lead.tenure();
-        Changes::spawn(self.broker.clone(), self.epoch, tenure, self.reopen.clone())
+        let (broker, tenure) = (self.broker.clone(), self.lead.tenure());
+        self.changes = Changes::spawn(broker, tenure, self.reopen.clone());
     }
 
     fn read_kept(&mut self, delay: Duration) {
@@ -77,13 +79,14 @@ impl Owner {
         match kept {
             Ok(kept) if kept.epoch >= self.epoch => {
                 // The lease was lost, but not the table. It is taken again, with a greater epoch.
-                self.lead.tell(|fitness| {
-                    std::mem::replace(&mut fitness.epoch_seen, kept.epoch) != kept.epoch
-                });
+                self.tell_epoch(kept.epoch);
             }
             Ok(kept) => self.kept = Some(kept),
             Err(cause) => {
-                warn!("cannot read what the last leader kept: {cause:#}");
+                // It may be gone.
+                if self.ask_to_reopen(self.now().mono) {
+                    warn!("cannot read what the last leader kept: {cause:#}");
+                }
                 self.read_kept(READ_RETRY);
             }
         }
@@ -103,15 +106,16 @@ impl Owner {
         self.forget_heard();
         self.blocks = Blocks::new(self.slots(&kept));
         self.blocks.mark_all(now.mono);
-        self.changes = self.new_changes();
+        self.changes.lead(self.epoch);
         self.pulse.next_at = now.mono;
         self.role = Role::Leading;
+        self.tell_untold(now.mono);
         info!(epoch = self.epoch, "the table is taken over");
     }
 
     /// The last leader's clock may have been another: its times become times of ours, so that ages stay right.
     fn correct_skew(&self, kept: &mut Kept) {
-        let Some((epoch, ahead_ms)) = self.clock.leader else {
+        let Some((epoch, ahead_ms)) = self.clock.leader() else {
             return;
         };
         if ahead_ms.abs() < SKEW_MS_MIN {
@@ -126,17 +130,19 @@ impl Owner {
     fn adopt(&mut self, kept: &Kept, now: Moment) {
         let infos: Vec<_> = self.table.clusters().cloned().collect();
         for info in infos.iter().filter(|info| info.auto) {
-            if let Some((kept, known_to)) = kept.info(&info.name, &self.store) {
+            if let Some((kept, known_to)) = kept.info(&info.name) {
                 self.table.restore_total(kept, known_to);
             }
         }
+        self.table.forget_old_claims(now);
         // The slots are made for the sizes of now.
         self.table.take_resizes();
         for block in kept.blocks.iter().filter_map(|it| it.block.as_ref()) {
-            let same_stream = recovery::same_stream(block, &self.store);
+            let same_stream = kept.same_stream(block);
             self.table
                 .adopt(block, same_stream, now, &mut self.transitions);
         }
+        self.table.wait_for_all(now);
     }
 
     /// Who was heard while we followed is not told as heard now.
@@ -164,26 +170,19 @@ impl Owner {
         for (place, info) in self.table.clusters().enumerate() {
             for number in 0..block_count(info.total) {
                 let key = bucket::block_key(&info.name, number);
-                let kept = found.remove(&key);
+                let old = found.remove(&key);
                 let mut slot = Slot::new(
                     Content::Block(place, number),
                     key,
-                    kept.map_or(0, |it| it.revision),
+                    old.map_or(0, |it| it.revision),
                 );
-                slot.sequence = kept.map_or(0, |it| self.true_until(it));
+                slot.sequence = old.map_or(0, |it| true_until(kept, it));
                 slots.push(slot);
             }
         }
         let gone = found.into_iter().filter(|(_, it)| it.block.is_some());
         slots.extend(gone.map(|(key, it)| Slot::new(Content::Gone, key, it.revision)));
         slots
-    }
-
-    fn true_until(&self, kept: &KeptBlock) -> u64 {
-        let block = kept.block.as_ref();
-        block
-            .filter(|block| recovery::same_stream(block, &self.store))
-            .map_or(0, |block| block.sequence)
     }
 
     /// Sizes that were learned changed: there are other blocks, and perhaps shards that are gone.
@@ -222,9 +221,21 @@ impl Owner {
         };
         // Whoever holds the lease is right. If that is us, it has to be with a greater epoch.
         warn!("{overtaken}");
+        self.tell_epoch(overtaken.0);
+    }
+
+    fn tell_epoch(&self, epoch: u64) {
         self.lead.tell(|fitness| {
-            let seen = fitness.epoch_seen.max(overtaken.0);
+            let seen = fitness.epoch_seen.max(epoch);
             std::mem::replace(&mut fitness.epoch_seen, seen) != seen
         });
     }
+}
+
+/// Up to which sequence of the present stream a block is true.
+fn true_until(kept: &Kept, block: &KeptBlock) -> u64 {
+    let block = block.block.as_ref();
+    block
+        .filter(|block| kept.same_stream(block))
+        .map_or(0, |block| block.sequence)
 }

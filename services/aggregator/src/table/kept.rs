@@ -94,8 +94,10 @@ impl Cluster {
         };
         let theirs = kept.row(offset);
         let last_heard_ms = mine.last_heard_ms.max(theirs.last_heard_ms);
-        let newer =
-            *sequence > kept.sequence() || !theirs.reported() || healed_since(mine, &theirs);
+        let newer = *sequence > kept.sequence()
+            || !theirs.reported()
+            || healed_since(mine, &theirs)
+            || said_since(mine, kept.block.at_ms);
         if mine.reported() && newer {
             succeed(mine, &theirs);
             if mine.state != theirs.state
@@ -121,7 +123,7 @@ impl Cluster {
     }
 
     /// Whoever reported and is not Unhealthy has one timeout from now.
-    fn wait_for(&mut self, shard: u32, time: Duration) {
+    pub(super) fn wait_for(&mut self, shard: u32, time: Duration) {
         let row = self.rows.get(shard as usize);
         if row.is_some_and(|row| row.reported() && row.state != State::Unhealthy) {
             self.deadlines.arm(shard, time);
@@ -137,6 +139,11 @@ fn healed_since(mine: &ShardRow, theirs: &ShardRow) -> bool {
     let healed = (mine.state, mine.cause) == (State::Online, Some(Cause::Health));
     let after = mine.since_ms >= theirs.since_ms;
     flagged && healed && after && mine.previous == State::Unhealthy
+}
+
+/// Whether the shard said its state after the block was written: a health check may carry one, which has no sequence.
+fn said_since(mine: &ShardRow, written_ms: i64) -> bool {
+    mine.cause == Some(Cause::Report) && mine.since_ms > Some(written_ms)
 }
 
 /// My row is what the shard became after theirs.

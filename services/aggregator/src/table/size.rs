@@ -35,6 +35,10 @@ pub(super) struct Learned {
 struct Pending {
     total: u32,
     since: Duration,
+    /// The same on the clock that never stands still.
+    since_mono: Duration,
+    /// The report that claimed it; `None` when it was a health check.
+    sequence: Option<u64>,
     /// When something last spoke for the present size; `since` if nothing did after.
     contested: Duration,
 }
@@ -63,14 +67,26 @@ impl Learned {
         });
     }
 
-    fn claim_lower(&mut self, total: u32, time: Duration) {
+    fn claim_lower(&mut self, total: u32, sequence: Option<u64>, time: Duration, mono: Duration) {
         if self.pending.is_none_or(|pending| total > pending.total) {
             self.pending = Some(Pending {
                 total,
                 since: time,
+                since_mono: mono,
+                sequence,
                 contested: time,
             });
         }
+    }
+
+    /// Up to which sequence claims are settled, at most `applied`. Who starts anew has to read one that waits again.
+    pub(super) fn settled_to(&self, applied: u64) -> u64 {
+        let waiting = self.pending.and_then(|pending| pending.sequence);
+        waiting.map_or(applied, |sequence| applied.min(sequence.saturating_sub(1)))
+    }
+
+    pub(super) fn forget_claims_before(&mut self, mono: Duration) {
+        self.pending = self.pending.filter(|pending| pending.since_mono >= mono);
     }
 
     /// What a message claims, and whether it is still news.
@@ -126,6 +142,7 @@ impl Cluster {
         message: Message<'_>,
         sequence: Option<u64>,
         time: Duration,
+        mono: Duration,
     ) -> Result<bool, Refusal> {
         let shard = message.shard.get() as usize;
         let known = self.sequences.get(shard).copied();
@@ -141,9 +158,8 @@ impl Cluster {
         match learned.claim_of(message, sequence) {
             Some(claim) => {
                 in_range(message, claim)?;
-                if !known {
-                    self.take_claim(claim, sequence, time);
-                }
+                // Also of a known report: who starts anew reads the claims since the kept size again.
+                self.take_claim(claim, sequence, time, mono);
             }
             None => self.in_present_range(message, sequence)?,
         }
@@ -167,13 +183,13 @@ impl Cluster {
         in_range(message, total)
     }
 
-    fn take_claim(&mut self, claim: u32, sequence: Option<u64>, time: Duration) {
+    fn take_claim(&mut self, claim: u32, sequence: Option<u64>, time: Duration, mono: Duration) {
         let (total, timeout) = (self.info.total, self.timeout);
         let Some(learned) = &mut self.learned else {
             return;
         };
         if claim < total {
-            return learned.claim_lower(claim, time);
+            return learned.claim_lower(claim, sequence, time, mono);
         }
         learned.contest(time, timeout);
         learned.claimed_in = learned.claimed_in.max(sequence.unwrap_or(0));

@@ -41,6 +41,7 @@ pub(crate) struct Kept {
     pub(crate) rows: Vec<ShardRow>,
     /// In the present stream; 0 when it counts in another one.
     pub(crate) sequence: u64,
+    pub(crate) written_ms: i64,
 }
 
 #[derive(Debug)]
@@ -267,7 +268,7 @@ impl Model {
             let row = kept.rows.get(offset);
             let theirs = not_after(&row.cloned().unwrap_or_default(), now);
             let shard = self.shard(*place);
-            untold.extend(shard.merge(*place, &theirs, kept.sequence));
+            untold.extend(shard.merge(*place, &theirs, kept));
             shard.heard = clock;
             if row.is_some() {
                 shard.sequence = shard.sequence.max(kept.sequence);

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use glance_protocol::{Cause, Details, ShardRow, State};
 
-use crate::model::{Expected, Kind, Place};
+use crate::model::{Expected, Kept, Kind, Place};
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shard {
@@ -103,12 +103,10 @@ impl Cluster {
         if shard >= claim {
             return Err(Kind::Range(claim));
         }
-        if news {
-            self.words.push((clock, Word::Claim(claim, total)));
-            if claim >= total {
-                self.claimed_in = self.claimed_in.max(sequence.unwrap_or(0));
-                self.grow(claim, self.known_to);
-            }
+        self.words.push((clock, Word::Claim(claim, total)));
+        if claim >= total {
+            self.claimed_in = self.claimed_in.max(sequence.unwrap_or(0));
+            self.grow(claim, self.known_to);
         }
         Ok(news)
     }
@@ -239,14 +237,20 @@ impl Shard {
         &mut self,
         place: Place,
         theirs: &ShardRow,
-        their_sequence: u64,
+        kept: &Kept,
     ) -> Option<Expected> {
         let mine = self.row.clone();
         let last_heard_ms = mine.last_heard_ms.max(theirs.last_heard_ms);
         let mine_wins = match (mine.reported(), theirs.reported()) {
             (false, _) => false,
             (true, false) => true,
-            (true, true) if self.sequence > their_sequence => true,
+            (true, true) if self.sequence > kept.sequence => true,
+            // Said after the last leader wrote, perhaps by a health check, which has no sequence.
+            (true, true)
+                if mine.cause == Some(Cause::Report) && mine.since_ms > Some(kept.written_ms) =>
+            {
+                true
+            }
             // Healed after the last leader flagged it.
             (true, true) => {
                 theirs.state == State::Unhealthy

@@ -218,10 +218,12 @@ impl Run {
             block: key.1,
             stream: kept.stream.to_string(),
             sequence: kept.sequence,
-            at_ms: self.now.wall_ms,
+            // It was written a while ago, or just now.
+            at_ms: self.now.wall_ms - 2_000 * i64::try_from(kept.sequence % 3).unwrap_or(0),
             rows: kept.rows.clone(),
         };
         let kept = Kept {
+            written_ms: block.at_ms,
             rows: kept.rows,
             sequence: if same_stream { kept.sequence } else { 0 },
         };

@@ -81,6 +81,12 @@ impl Scene {
         self.apply(Input::Health(message(shard, &body)))
     }
 
+    /// A health check that carries a state.
+    pub(crate) fn health_with(&mut self, shard: u32, state: State) {
+        let body = body(Some(state), None);
+        self.apply(Input::Health(message(shard, &body))).unwrap();
+    }
+
     /// All of these shards report Online.
     pub(crate) fn start(&mut self, shards: std::ops::Range<u32>, total: Total) {
         for shard in shards {

@@ -111,6 +111,25 @@ fn a_shard_that_was_healed_after_the_flag_stays_healed() {
     assert_eq!(follower.state(0), State::Unhealthy);
 }
 
+/// A health check may carry a state. It has no sequence, but a time.
+#[test]
+fn a_state_that_a_health_check_told_after_the_block_is_kept() {
+    let (mut leader, mut follower) = replicas();
+    let kept = leader.kept();
+    pass(&mut leader, &mut follower, 1);
+    follower.health_with(0, State::Stopping);
+    follower.changes.clear();
+    follower.adopt(&kept, true);
+    let change = (0, State::Stopping, State::Online, Cause::Report);
+    assert_eq!(told(&follower), [change]);
+    // One that the block holds already is told by it.
+    leader.health_with(1, State::Stopping);
+    leader.pass(1);
+    follower.health_with(1, State::Starting);
+    follower.adopt(&leader.kept(), true);
+    assert_eq!(follower.state(1), State::Stopping);
+}
+
 /// A block that counts in another stream is older than every report of the present one.
 #[test]
 fn sequences_of_another_stream_mean_nothing() {
