@@ -12,6 +12,8 @@ NATS ?= any
 # Flags for the simulator (`make demo DEMO="--scenario outage"`) and for the benchmark.
 DEMO ?=
 BENCH ?=
+# More flags for the long run of the fault suite: tests/tests/faults.rs lists them.
+SOAK ?=
 # The folder of what cargo builds.
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
@@ -61,6 +63,12 @@ test-e2e: test-tools test-programs ## From a bot's report to the page, in Chromi
 	export GLANCE_BIN_DIR="$(TARGET)/debug" GLANCE_TEST_CHROMIUM="$$(command -v chromium)"
 	export PYTHONPATH="$(CURDIR)/.tools/python"
 	$(if $(BROWSER_TESTS),node --test $(BROWSER_TESTS),echo 'tests/browser holds no tests')
+
+.PHONY: soak
+soak: test-programs ## Many rounds of faults: each kind 30 times, in about half an hour
+	GLANCE_TEST_NATS_SERVER="$$(scripts/nats-server.sh $(NATS))"
+	export GLANCE_TEST_NATS_SERVER
+	cargo test -p glance-tests --test faults -- --rounds 500 --each 30 $(SOAK)
 
 .PHONY: test-oldest
 test-oldest: ## The tests on the oldest nats-server that can be fetched

@@ -32,27 +32,45 @@ pub async fn post(port: u16, path: &str) -> Answer {
 }
 
 /// Any request. `head` holds further header lines, each with its line end.
+///
+/// # Panics
+///
+/// When it is not answered.
 pub async fn request(port: u16, method: &str, path: &str, head: &str) -> Answer {
-    let answer = timeout(LIMIT, exchange(port, method, path, head)).await;
-    let bytes = match answer {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(_)) => Vec::new(),
-        Err(_) => panic!("{method} {path} was not answered within {LIMIT:?}"),
-    };
-    let text = String::from_utf8_lossy(&bytes);
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
-    Answer {
-        status: status.unwrap_or(0),
-        head: head.to_lowercase(),
-        body: body.to_owned(),
+    match ask(port, method, path, head, "", LIMIT).await {
+        Some(answer) => answer,
+        None => panic!("{method} {path} was not answered within {LIMIT:?}"),
     }
 }
 
-async fn exchange(port: u16, method: &str, path: &str, head: &str) -> std::io::Result<Vec<u8>> {
+/// Any request with a body; `None` when it is not answered within `limit`.
+pub async fn ask(
+    port: u16,
+    method: &str,
+    path: &str,
+    head: &str,
+    body: &str,
+    limit: Duration,
+) -> Option<Answer> {
+    let length = body.len();
+    // HTTP/1.0: the body of the answer ends with the connection, and is not in chunks.
+    let request = format!(
+        "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {length}\r\n{head}\r\n{body}"
+    );
+    let bytes = timeout(limit, exchange(port, &request)).await.ok()?;
+    let bytes = bytes.unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
+    Some(Answer {
+        status: status.unwrap_or(0),
+        head: head.to_lowercase(),
+        body: body.to_owned(),
+    })
+}
+
+async fn exchange(port: u16, request: &str) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    // HTTP/1.0: the body ends with the connection, and is not in chunks.
-    let request = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\n{head}\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await?;

@@ -5,9 +5,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod deployment;
+pub mod fault;
 mod http;
 mod viewer;
 
 pub use deployment::{Deployment, LIMIT, exit_code};
-pub use http::{Answer, get, post, request};
+pub use http::{Answer, ask, get, post, request};
 pub use viewer::Viewer;
