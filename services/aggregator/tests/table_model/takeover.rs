@@ -294,3 +294,57 @@ fn a_step_of_the_clock_leaves_ages_as_they_are() {
     scene.pass(1);
     assert_eq!(scene.state(0), State::Unhealthy);
 }
+
+/// The last leader judged the claim while we followed: it is not judged once more.
+#[test]
+fn a_lower_size_that_was_claimed_long_ago_is_not_taken_after_a_take_over() {
+    for (seconds, expected) in [(10, 2), (40, 4)] {
+        let mut follower = Scene::blind("main:auto");
+        follower.start(0..4, Some(4));
+        follower.report(0, State::Online, Some(2)).unwrap();
+        follower.pass(seconds);
+        follower.table.forget_old_claims(follower.now);
+        follower.apply(Input::SightRegained).unwrap();
+        follower.pass(60);
+        assert_eq!(follower.total(), expected, "claimed {seconds} s before");
+    }
+}
+
+/// The list says up to where the sizes are settled, so that a claim which waits is read again after a restart.
+#[test]
+fn a_claim_that_waits_is_not_settled() {
+    let mut scene = Scene::new("main:auto");
+    scene.start(0..4, Some(4));
+    assert_eq!(scene.table.sizes_true_to(4), 4);
+    scene.report(0, State::Online, Some(2)).unwrap();
+    let claimed = scene.sequence();
+    scene.report(1, State::Online, Some(2)).unwrap();
+    let applied = scene.sequence();
+    assert_eq!(scene.table.sizes_true_to(applied), claimed - 1);
+    scene.pass(60);
+    assert_eq!(
+        (scene.total(), scene.table.sizes_true_to(applied)),
+        (2, applied)
+    );
+}
+
+/// Who led before and leads again, and finds nothing kept, gives everybody a timeout.
+#[test]
+fn all_shards_have_a_timeout_after_a_take_over() {
+    let mut scene = Scene::new("main:4");
+    scene.start(0..4, None);
+    scene.pass(100);
+    scene.start(0..4, None);
+    scene.pass(20);
+    scene.changes.clear();
+    // Five times in a row: then a period of grace is over at once.
+    for _ in 0..10 {
+        scene.apply(Input::SightLost).unwrap();
+        scene.apply(Input::SightRegained).unwrap();
+        scene.table.wait_for_all(scene.now);
+        scene.pass(29);
+    }
+    assert_eq!(scene.changes, []);
+    scene.pass(1);
+    assert_eq!(scene.changes.len(), 4);
+}
