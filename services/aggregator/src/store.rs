@@ -7,10 +7,11 @@ use async_nats::jetstream::{
     self,
     context::{GetStreamErrorKind, KeyValueErrorKind},
     kv,
-    stream::{self, DiscardPolicy, LastRawMessageErrorKind, Republish, StorageType},
+    stream::{self, DiscardPolicy, Republish, StorageType},
 };
 use bytes::Bytes;
 use glance_protocol::{Subject, bucket, subject};
+use glance_runner::broker::last_of;
 
 const MIB: i64 = 1024 * 1024;
 /// A report is at most 1 KiB; the rest is for the subject and headers that a client may add.
@@ -191,16 +192,10 @@ pub(crate) struct Entry {
 /// any replica, which may lag.)
 pub(crate) async fn entry(bucket: &kv::Store, key: &str) -> anyhow::Result<Option<Entry>> {
     let subject = format!("{}{key}", bucket.prefix);
-    match bucket
-        .stream
-        .get_last_raw_message_by_subject(&subject)
-        .await
-    {
-        Ok(message) => Ok(Some(Entry {
-            value: message.payload,
-            revision: message.sequence,
-        })),
-        Err(cause) if cause.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-        Err(cause) => Err(cause).with_context(|| format!("cannot read key {key}")),
-    }
+    let message = last_of(&bucket.stream, &subject).await;
+    let message = message.with_context(|| format!("cannot read key {key}"))?;
+    Ok(message.map(|message| Entry {
+        value: message.payload,
+        revision: message.sequence,
+    }))
 }

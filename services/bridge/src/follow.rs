@@ -3,14 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
-use async_nats::{Subscriber, jetstream::stream::LastRawMessageErrorKind};
+use async_nats::Subscriber;
 use futures::{StreamExt as _, stream};
 use glance_protocol::{
     ClusterList, Subject, TableBlock, bucket, shard::block_count, subject::TABLE_FILTER,
 };
 use glance_runner::{
     Broker, Link, Shutdown,
-    broker::{pause, republished_revision},
+    broker::{last_of, pause, republished_revision},
 };
 use tokio::{
     sync::watch,
@@ -221,12 +221,10 @@ impl Follower {
         let bucket = bucket.context("the table cannot be opened")?;
         let key = format!("{}{}", bucket.prefix, bucket::CLUSTERS_KEY);
         // From the stream's leader: a replica that lags would bring back an earlier list.
-        let entry = match bucket.stream.get_last_raw_message_by_subject(&key).await {
-            Ok(entry) if !entry.payload.is_empty() => entry,
-            Err(cause) if cause.kind() != LastRawMessageErrorKind::NoMessageFound => {
-                return Err(cause).context("the list of clusters cannot be read");
-            }
-            _ => bail!("no aggregator has written the list of clusters yet"),
+        let entry = last_of(&bucket.stream, &key).await;
+        let entry = entry.context("the list of clusters cannot be read")?;
+        let Some(entry) = entry.filter(|entry| !entry.payload.is_empty()) else {
+            bail!("no aggregator has written the list of clusters yet");
         };
         let list = ClusterList::from_bytes(&entry.payload).context("the list of clusters")?;
         let current = self.current();

@@ -8,10 +8,11 @@ use std::{collections::BTreeSet, fmt::Display};
 
 use async_nats::jetstream::{
     message::StreamMessage,
-    stream::{DirectGetErrorKind, LastRawMessageErrorKind, Stream},
+    stream::{DirectGetErrorKind, Stream},
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use glance_protocol::{ReportBody, ShardId, ShardRow, Subject, TableBlock, bucket};
+use glance_runner::broker::last_of;
 
 use crate::{
     clusters::{Cluster, Clusters},
@@ -152,11 +153,8 @@ impl Turn<'_> {
         subject: &str,
         shard: ShardId,
     ) -> Result<Option<StreamMessage>, Unavailable> {
-        match stream.get_last_raw_message_by_subject(subject).await {
-            Ok(message) => Ok(Some(message)),
-            Err(cause) if cause.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(cause) => Err(self.undecided(shard, &cause)),
-        }
+        let message = last_of(stream, subject).await;
+        message.map_err(|cause| self.undecided(shard, &cause))
     }
 
     async fn states(&self, shard: ShardId) -> Result<Stream<()>, Unavailable> {

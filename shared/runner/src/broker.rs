@@ -6,7 +6,14 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use async_nats::{Client, ConnectOptions, Event, jetstream};
+use async_nats::{
+    Client, ConnectOptions, Event,
+    jetstream::{
+        self,
+        message::StreamMessage,
+        stream::{LastRawMessageError, LastRawMessageErrorKind, Stream},
+    },
+};
 use percent_encoding::percent_decode_str;
 use tokio::{sync::watch, time::timeout};
 use tracing::{info, warn};
@@ -233,6 +240,23 @@ pub async fn pause(duration: Duration, shutdown: &Shutdown) -> bool {
     tokio::select! {
         () = tokio::time::sleep(duration) => true,
         () = shutdown.requested() => false,
+    }
+}
+
+/// The last message of a subject, from the leader of its stream: any replica
+/// may be asked by the quicker way, and one that lags knows an earlier message.
+///
+/// # Errors
+///
+/// When the stream cannot be asked. No message is no error.
+pub async fn last_of<I>(
+    stream: &Stream<I>,
+    subject: &str,
+) -> Result<Option<StreamMessage>, LastRawMessageError> {
+    match stream.get_last_raw_message_by_subject(subject).await {
+        Ok(message) => Ok(Some(message)),
+        Err(cause) if cause.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(cause) => Err(cause),
     }
 }
 

@@ -296,6 +296,10 @@ impl Stage {
             }
             chance.wait(2500..3500).await;
         }
+        // Who takes over compares its own clock with the one that was wrong.
+        if role == 0 && chance.flip() {
+            self.end_leader(Kind::LeaderKilled, chance).await;
+        }
     }
 }
 

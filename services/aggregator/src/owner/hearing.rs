@@ -1,6 +1,6 @@
 //! Whether the bots can be heard, and by which clocks.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use glance_protocol::Pulse;
 use glance_runner::{
@@ -19,8 +19,8 @@ use crate::{
 const ECHO_WAIT_MAX: Duration = Duration::from_secs(2);
 /// A wall clock that moves by more than this against the monotonic one was set.
 const CLOCK_STEP_MS: i64 = 1000;
-/// Pulses by which the clock of whoever leads is compared with ours.
-const PULSES_COMPARED: usize = 10;
+/// Two pulses tell the same of a clock when they differ by less.
+const CLOCK_SAME_MS: u64 = 500;
 
 /// Where the pulse is.
 #[derive(Debug, Default)]
@@ -39,8 +39,17 @@ pub(crate) struct PulseState {
 pub(crate) struct WallClock {
     /// The wall clock minus the monotonic one, in milliseconds, when it was last looked at.
     offset_ms: i64,
-    /// The epoch of whoever leads, and by how many milliseconds its clock was ahead of ours by its last pulses.
-    leader: (u64, VecDeque<i64>),
+    leader: Option<LeaderClock>,
+}
+
+/// The clock of whoever leads, by its pulses.
+#[derive(Debug, Clone, Copy)]
+struct LeaderClock {
+    epoch: u64,
+    /// By how many milliseconds it was ahead of ours in the last pulse.
+    last_ms: i64,
+    /// The same, as two pulses in a row told.
+    confirmed_ms: Option<i64>,
 }
 
 impl WallClock {
@@ -48,28 +57,27 @@ impl WallClock {
     pub(crate) fn new(mono: Duration) -> Self {
         Self {
             offset_ms: clock::unix_ms().saturating_sub(millis(mono)),
-            leader: (0, VecDeque::new()),
+            leader: None,
         }
     }
 
-    /// Notes the time in a pulse of another aggregator.
+    /// Notes the time in a pulse of another aggregator. A single one may have been
+    /// on its way for long: those that come late together are a second apart.
     fn note_leader(&mut self, epoch: u64, ahead_ms: i64) {
-        let (known, last) = &mut self.leader;
-        if *known != epoch {
-            *known = epoch;
-            last.clear();
-        }
-        if last.len() == PULSES_COMPARED {
-            last.pop_front();
-        }
-        last.push_back(ahead_ms);
+        let before = self.leader.filter(|before| before.epoch == epoch);
+        let same = before.is_some_and(|it| it.last_ms.abs_diff(ahead_ms) < CLOCK_SAME_MS);
+        let kept = before.and_then(|before| before.confirmed_ms);
+        self.leader = Some(LeaderClock {
+            epoch,
+            last_ms: ahead_ms,
+            confirmed_ms: if same { Some(ahead_ms) } else { kept },
+        });
     }
 
     /// The epoch of whoever led last, and by how many milliseconds its clock was ahead of ours.
     pub(super) fn leader(&self) -> Option<(u64, i64)> {
-        let (epoch, last) = &self.leader;
-        // A pulse that was late makes it seem less.
-        Some((*epoch, last.iter().copied().max()?))
+        let leader = self.leader?;
+        Some((leader.epoch, leader.confirmed_ms?))
     }
 
     /// The moment on both clocks.
@@ -98,7 +106,7 @@ impl Owner {
         let step_ms = self.clock.look(self.started.elapsed());
         if step_ms.abs() > CLOCK_STEP_MS {
             warn!("the wall clock was set by {step_ms} ms; ages are not changed by that");
-            self.clock.leader.1.clear();
+            self.clock.leader = None;
             let now = self.now();
             self.note(Input::ClockStepped(step_ms), now);
         }
@@ -185,5 +193,43 @@ impl Owner {
         }
         self.store = store;
         self.blocks.mark_all(now.mono);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(pulses: &[(u64, i64)]) -> Option<(u64, i64)> {
+        let mut clock = WallClock::new(Duration::ZERO);
+        for (epoch, ahead_ms) in pulses {
+            clock.note_leader(*epoch, *ahead_ms);
+        }
+        clock.leader()
+    }
+
+    #[test]
+    fn a_clock_is_known_by_two_pulses() {
+        assert_eq!(told(&[]), None);
+        assert_eq!(told(&[(7, 5000)]), None);
+        assert_eq!(told(&[(7, 5000), (7, 4990)]), Some((7, 4990)));
+        // Another leader has another clock.
+        assert_eq!(told(&[(7, 5000), (7, 5000), (8, 5000)]), None);
+    }
+
+    #[test]
+    fn pulses_that_were_late_say_nothing_of_the_clock() {
+        let late = (1..50).map(|second| (7, second * 1000 - 50_000));
+        let pulses: Vec<_> = [(7, 3), (7, 2)].into_iter().chain(late).collect();
+        assert_eq!(told(&pulses), Some((7, 2)));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_and_set_back_is_followed() {
+        let hour = 3_600_000;
+        let mut pulses = vec![(7, 0), (7, 1), (7, hour), (7, hour)];
+        assert_eq!(told(&pulses), Some((7, hour)));
+        pulses.extend([(7, 2), (7, 3)]);
+        assert_eq!(told(&pulses), Some((7, 3)));
     }
 }

@@ -9,6 +9,9 @@ use glance_protocol::{
 
 use super::{Moment, Transition, cluster::Cluster};
 
+/// Longer than a lease and what the last leader had not written.
+const JUST_NOW_MS: i64 = 30_000;
+
 /// A kept block, as it is to be understood here.
 #[derive(Clone, Copy)]
 pub(super) struct Kept<'a> {
@@ -97,7 +100,7 @@ impl Cluster {
         let newer = *sequence > kept.sequence()
             || !theirs.reported()
             || healed_since(mine, &theirs)
-            || said_since(mine, kept.block.at_ms);
+            || said_since(mine, kept);
         if mine.reported() && newer {
             succeed(mine, &theirs);
             if mine.state != theirs.state
@@ -141,9 +144,12 @@ fn healed_since(mine: &ShardRow, theirs: &ShardRow) -> bool {
     flagged && healed && after && mine.previous == State::Unhealthy
 }
 
-/// Whether the shard said its state after the block was written: a health check may carry one, which has no sequence.
-fn said_since(mine: &ShardRow, written_ms: i64) -> bool {
-    mine.cause == Some(Cause::Report) && mine.since_ms > Some(written_ms)
+/// Whether the shard said its state after the block was written: a health check may carry one, which has no
+/// sequence. Two clocks are compared here, so only what was said just now counts, while perhaps nobody led.
+fn said_since(mine: &ShardRow, kept: &Kept<'_>) -> bool {
+    let just_now_ms = kept.now.wall_ms.saturating_sub(JUST_NOW_MS);
+    let after_ms = kept.block.at_ms.max(just_now_ms);
+    mine.cause == Some(Cause::Report) && mine.since_ms > Some(after_ms)
 }
 
 /// My row is what the shard became after theirs.

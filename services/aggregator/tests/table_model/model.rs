@@ -42,6 +42,7 @@ pub(crate) struct Kept {
     /// In the present stream; 0 when it counts in another one.
     pub(crate) sequence: u64,
     pub(crate) written_ms: i64,
+    pub(crate) now_ms: i64,
 }
 
 #[derive(Debug)]

@@ -247,7 +247,8 @@ impl Shard {
             (true, true) if self.sequence > kept.sequence => true,
             // Said after the last leader wrote, perhaps by a health check, which has no sequence.
             (true, true)
-                if mine.cause == Some(Cause::Report) && mine.since_ms > Some(kept.written_ms) =>
+                if mine.cause == Some(Cause::Report)
+                    && mine.since_ms > Some(kept.written_ms.max(kept.now_ms - 30_000)) =>
             {
                 true
             }

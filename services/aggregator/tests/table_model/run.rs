@@ -224,6 +224,7 @@ impl Run {
         };
         let kept = Kept {
             written_ms: block.at_ms,
+            now_ms: self.now.wall_ms,
             rows: kept.rows,
             sequence: if same_stream { kept.sequence } else { 0 },
         };

@@ -130,6 +130,17 @@ fn a_state_that_a_health_check_told_after_the_block_is_kept() {
     assert_eq!(follower.state(1), State::Stopping);
 }
 
+/// A clock that is behind by an hour makes a block seem old. What was said long ago is in it all the same.
+#[test]
+fn a_block_with_a_wrong_time_is_not_undone() {
+    let (mut leader, mut follower) = replicas();
+    pass(&mut leader, &mut follower, 40);
+    let mut kept = leader.kept();
+    kept.shift_times(-3_600_000);
+    follower.adopt(&kept, true);
+    assert_eq!(follower.state(0), State::Unhealthy);
+}
+
 /// A block that counts in another stream is older than every report of the present one.
 #[test]
 fn sequences_of_another_stream_mean_nothing() {
