@@ -8,7 +8,7 @@ use glance_runner::CommonOptions;
 /// Flags of the aggregator alone.
 #[derive(Debug, Clone, clap::Args)]
 pub struct AggregatorOptions {
-    /// The clusters and their numbers of shards, in the order of the page: 'main:360;demo:1'.
+    /// The clusters and their numbers of shards, in the order of the page: 'main:360;demo:1'. 'main:auto' learns the number.
     #[arg(long, env = "GLANCE_BOTS", value_name = "BOTS")]
     pub bots: Bots,
 

@@ -132,7 +132,10 @@ impl Fleet {
             .collect();
         drop(rng);
         for (address, state) in chosen.into_iter().zip(sayings) {
-            self.say(address, state);
+            // Another task may have chosen it meanwhile.
+            if self.ledger.may_say(address, state) {
+                self.order(address, Order::Say(state));
+            }
         }
     }
 
@@ -172,8 +175,9 @@ impl Fleet {
         let chosen: Vec<Address> = free.sample(&mut *rng, count).copied().collect();
         drop(rng);
         for address in chosen {
-            self.ledger.falls_silent(address);
-            self.order(address, Order::FallSilent);
+            if self.ledger.falls_silent(address) {
+                self.order(address, Order::FallSilent);
+            }
         }
     }
 

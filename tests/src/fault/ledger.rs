@@ -58,6 +58,13 @@ struct Truth {
     life: Life,
 }
 
+impl Truth {
+    /// Whether it speaks, and nothing that it said is under way.
+    fn is_free(&self) -> bool {
+        matches!(self.life, Life::Speaks { .. }) && self.pending.is_none() && !self.uncertain
+    }
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     shards: BTreeMap<Address, Truth>,
@@ -110,6 +117,18 @@ impl Ledger {
         }
     }
 
+    /// Lets a shard say a state, unless something of it is under way; says whether it may.
+    #[must_use]
+    pub fn may_say(&self, address: Address, state: State) -> bool {
+        let mut inner = self.lock();
+        let truth = inner.shards.get_mut(&address);
+        let Some(truth) = truth.filter(|truth| truth.is_free()) else {
+            return false;
+        };
+        truth.pending = Some(state);
+        true
+    }
+
     /// An attempt to say it was not acknowledged.
     pub fn failed(&self, address: Address) {
         if let Some(truth) = self.lock().shards.get_mut(&address) {
@@ -134,13 +153,18 @@ impl Ledger {
         }
     }
 
-    /// A shard gives no more signs of life.
-    pub fn falls_silent(&self, address: Address) {
-        if let Some(truth) = self.lock().shards.get_mut(&address) {
-            truth.life = Life::Silent {
-                since: Instant::now(),
-            };
-        }
+    /// A shard gives no more signs of life, unless something of it is under way; says whether it does not.
+    #[must_use]
+    pub fn falls_silent(&self, address: Address) -> bool {
+        let mut inner = self.lock();
+        let truth = inner.shards.get_mut(&address);
+        let Some(truth) = truth.filter(|truth| truth.is_free()) else {
+            return false;
+        };
+        truth.life = Life::Silent {
+            since: Instant::now(),
+        };
+        true
     }
 
     /// The bot no longer has this shard.
@@ -154,9 +178,7 @@ impl Ledger {
     /// The shards that speak, say nothing at the moment, and of whom nothing is under way.
     #[must_use]
     pub fn free(&self) -> Vec<Address> {
-        self.select(|truth| {
-            matches!(truth.life, Life::Speaks { .. }) && truth.pending.is_none() && !truth.uncertain
-        })
+        self.select(Truth::is_free)
     }
 
     /// Those of the free shards that spoke before this round, and so are not shown as Unhealthy any more.
@@ -164,9 +186,8 @@ impl Ledger {
     pub fn steady(&self) -> Vec<Address> {
         let round = self.lock().round;
         self.select(|truth| {
-            matches!(truth.life, Life::Speaks { since_round } if since_round < round)
-                && truth.pending.is_none()
-                && !truth.uncertain
+            truth.is_free()
+                && matches!(truth.life, Life::Speaks { since_round } if since_round < round)
         })
     }
 
