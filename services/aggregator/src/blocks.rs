@@ -113,9 +113,9 @@ pub(crate) struct Blocks {
     failing_since: Option<Duration>,
 }
 
-/// Another aggregator, with a higher epoch, writes the table.
+/// The table holds what was not written with this epoch, or lost what was: from now on it has to be a greater one.
 #[derive(Debug, thiserror::Error)]
-#[error("another aggregator has written the table with epoch {0}")]
+#[error("the table is not as it was written; an epoch greater than {0} is needed to write it")]
 pub(crate) struct Overtaken(pub(crate) u64);
 
 impl Blocks {
@@ -241,6 +241,15 @@ impl Blocks {
             }
             Outcome::Overtaken { epoch: other, .. } if other > epoch => {
                 return Err(Overtaken(other));
+            }
+            Outcome::Overtaken { revision: 0, .. } if slot.content == Content::Gone => {
+                slot.revision = 0;
+            }
+            // The key is gone, and revisions may begin anew: only a greater epoch tells what is newer.
+            Outcome::Overtaken { revision: 0, .. } if slot.revision > 0 => {
+                slot.revision = 0;
+                slot.changed_at = Some(now);
+                return Err(Overtaken(epoch));
             }
             // An earlier process, or a write of ours whose acknowledgement was lost.
             Outcome::Overtaken { revision, .. } => {

@@ -341,8 +341,17 @@ impl Candidate {
             Ok(lease) if lease.holder.as_ref() == Some(&self.me) => {
                 self.standing = Standing::Leading { revision, epoch };
             }
-            // Lost, and taken by nobody.
-            _ if value.is_empty() => self.standing = Standing::Leading { revision, epoch },
+            // Lost, and taken by nobody. Revisions may begin anew, so what is written from now on has a greater
+            // epoch: who compares two values sees which is newer.
+            _ if value.is_empty() => {
+                let next = self.next_epoch(epoch)?;
+                let sent = Instant::now();
+                if let Ok(revision) = self.put(next, true, revision).await? {
+                    warn!(epoch = next, "the lease was lost, and is taken again");
+                    self.hold(revision, next, sent);
+                    return Ok(RENEW);
+                }
+            }
             _ => {
                 let other = epoch_of(&value);
                 warn!(epoch, other, "another aggregator leads now; following it");

@@ -39,6 +39,7 @@ async fn what_is_deleted_at_the_broker_is_made_again() {
     let server = NatsServer::start().await;
     let running = start(&server, &["--bots", "main:4"]).await;
     running.row_when(0, |_| true).await;
+    let epoch = running.block("main", 0).await.unwrap().epoch;
     let jetstream = jetstream::new(running.client.clone());
     jetstream.delete_key_value(bucket::TABLE).await.unwrap();
     jetstream.delete_stream(bucket::CHANGES).await.unwrap();
@@ -49,6 +50,11 @@ async fn what_is_deleted_at_the_broker_is_made_again() {
     })
     .await;
     assert!(row.reported());
+    // Revisions began anew: with the same epoch, a new value would seem older than one before.
+    eventually(LIMIT, || async {
+        (running.block("main", 0).await?.epoch > epoch).then_some(())
+    })
+    .await;
     eventually(LIMIT * 2, || async {
         let changes = jetstream.get_stream(bucket::CHANGES).await.ok()?;
         (changes.get_info().await.ok()?.state.messages > 0).then_some(())

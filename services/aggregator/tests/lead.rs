@@ -102,7 +102,10 @@ async fn a_lease_that_is_lost_is_taken_again() {
         .await
         .unwrap();
     let after = eventually(LIMIT, || lease(&running)).await;
-    assert_eq!(after, before, "nobody else led meanwhile");
+    assert_eq!(after.holder, before.holder);
+    // Revisions may have begun anew with the store.
+    assert!(after.epoch > before.epoch, "{after:?}");
+    epoch_after(&running, before.epoch).await;
     running.stop().await;
 }
 

@@ -92,30 +92,30 @@ impl Turn<'_> {
         Ok(known)
     }
 
-    /// Whether a report of this shard says that the cluster is so large, and the list of clusters does not account
-    /// for that report yet.
+    /// The size that a report of this shard claims for the cluster, if the shard exists by that, and the list of
+    /// clusters does not account for that report yet.
     ///
     /// # Errors
     ///
     /// When that cannot be decided now.
-    pub(crate) async fn is_claimed(
+    pub(crate) async fn claimed_total(
         &self,
         clusters: &Clusters,
         cluster: &Cluster,
         shard: ShardId,
-    ) -> Result<bool, Unavailable> {
+    ) -> Result<Option<u32>, Unavailable> {
         let claims = |report: StreamMessage| {
-            let body = ReportBody::parse_state(&report.payload).ok();
-            let total = body.and_then(|body| body.details.total);
-            report.sequence > clusters.sequence && total.is_some_and(|total| total > shard.get())
+            let body = ReportBody::parse_state(&report.payload).ok()?;
+            let total = body.details.total?;
+            (report.sequence > clusters.sequence && total > shard.get()).then_some(total)
         };
         let look_up = async {
             let _permit = self.room().await?;
             let near = self.near_report(cluster, shard).await?;
-            if near.is_some_and(claims) {
-                return Ok(true);
+            if let Some(total) = near.and_then(claims) {
+                return Ok(Some(total));
             }
-            Ok(self.last_report(cluster, shard).await?.is_some_and(claims))
+            Ok(self.last_report(cluster, shard).await?.and_then(claims))
         };
         let claimed = self.bounded(look_up).await;
         claimed.map_err(|_| Unavailable::Undecided(shard))

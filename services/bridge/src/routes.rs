@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Buf;
 use futures::Stream;
-use glance_protocol::{ShardId, State, Subject, bucket::NoticeKey};
+use glance_protocol::{Details, ReportBody, ShardId, State, Subject, bucket::NoticeKey};
 use glance_runner::http::Routes;
 use tokio::{sync::Semaphore, time::timeout};
 use warp::{
@@ -167,15 +167,24 @@ impl Desk {
         let clusters = clusters::latest(&self.clusters)?;
         let cluster = find(&clusters, cluster)?;
         let turn = self.publisher.admit();
-        let shard = find_shard(&clusters, cluster, shard, &turn).await?;
+        let (shard, claimed) = find_shard(&clusters, cluster, shard, &turn).await?;
         let state = state
             .value()
             .and_then(|number| State::from_number(number.into()).ok())
             .ok_or_else(|| Refusal::NoSuchState(state.clone()))?;
         let turn = turn?;
+        // It replaces the report that claimed the size, so it claims it as well.
+        let body = ReportBody {
+            state: Some(state),
+            details: Details {
+                total: claimed,
+                ..Details::default()
+            },
+            ..ReportBody::default()
+        };
         let message = Message {
             subject: Subject::State(cluster.name.clone(), shard),
-            body: vec![b'0' + state.number()].into(),
+            body: body.to_bytes().into(),
         };
         turn.deliver(vec![message]).await?;
         cluster.note_report(shard);
@@ -186,7 +195,7 @@ impl Desk {
         let clusters = clusters::latest(&self.clusters)?;
         let cluster = find(&clusters, cluster)?;
         let turn = self.publisher.admit();
-        let shard = find_shard(&clusters, cluster, shard, &turn).await?;
+        let (shard, _) = find_shard(&clusters, cluster, shard, &turn).await?;
         let turn = turn?;
         if !turn.has_reported(&clusters, cluster, shard).await? {
             return Err(Refusal::NeverReported(shard));
@@ -246,24 +255,25 @@ fn find<'a>(clusters: &'a Clusters, name: &str) -> Result<&'a Arc<Cluster>, Refu
 }
 
 /// The shard of this number. Where the size is learned, it may lie beyond the known size when a
-/// report that was stored says so: the list of clusters follows the reports a moment later.
+/// report that was stored says so: the list of clusters follows the reports a moment later. Then
+/// the size that the report claims comes with it.
 async fn find_shard(
     clusters: &Clusters,
     cluster: &Cluster,
     number: &Number,
     turn: &Result<Turn<'_>, Unavailable>,
-) -> Result<ShardId, Refusal> {
+) -> Result<(ShardId, Option<u32>), Refusal> {
     let refusal = match cluster.shard(number, None) {
         Err(refusal) if cluster.auto => refusal,
-        found => return found,
+        found => return found.map(|shard| (shard, None)),
     };
     let Some(shard) = number.value().and_then(|id| ShardId::new(id).ok()) else {
         return Err(refusal);
     };
     let turn = turn.as_ref().map_err(|cause| *cause)?;
-    match turn.is_claimed(clusters, cluster, shard).await? {
-        true => Ok(shard),
-        false => Err(refusal),
+    match turn.claimed_total(clusters, cluster, shard).await? {
+        Some(total) => Ok((shard, Some(total))),
+        None => Err(refusal),
     }
 }
 

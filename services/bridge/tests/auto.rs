@@ -107,6 +107,22 @@ async fn a_report_beyond_the_known_size_counts_until_it_was_taken_into_account()
     until(&bridge, "/api/status/big/6/3", &outside(6)).await;
 }
 
+/// The stream keeps the last report of a shard, and with it the claim.
+#[tokio::test]
+async fn a_status_keeps_the_claim_of_the_report_that_it_replaces() {
+    let (server, bridge) = start(4).await;
+    let body = r#"{"cluster":"big","total":8,"shards":[{"id":6,"state":3}]}"#;
+    assert_eq!(report(&bridge, body).await.status, 200);
+    bridge.post("/api/status/big/6/4").await.assert_accepted();
+    let body = stored(&server, "big", 6).await.unwrap();
+    assert_eq!(body, r#"{"state":4,"total":8}"#);
+    bridge.post("/api/health/big/6").await.assert_accepted();
+    bridge.post("/api/status/big/6/3").await.assert_accepted();
+    // Where the size is known, nothing is added.
+    bridge.post("/api/status/big/3/3").await.assert_accepted();
+    assert_eq!(stored(&server, "big", 3).await.as_deref(), Some("3"));
+}
+
 #[tokio::test]
 async fn a_configured_size_is_not_argued_with() {
     let server = NatsServer::start().await;
