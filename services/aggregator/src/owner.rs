@@ -5,7 +5,12 @@ mod incoming;
 mod outgoing;
 mod role;
 
-use std::{collections::VecDeque, future::pending, sync::Arc, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    future::pending,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::bail;
 use async_nats::Subscriber;
@@ -98,6 +103,9 @@ pub(crate) struct Owner {
     pub(crate) kept: Option<Kept>,
     /// Refused reports that whoever leads has to tell and remove; nobody may lead at present.
     pub(crate) untold: VecDeque<Untold>,
+    /// Clusters of the last leader that are not configured here. What they reported is not removed: another
+    /// aggregator may know them.
+    pub(crate) strangers: HashSet<ClusterName>,
     /// Asks the reader of the stream to open everything anew.
     pub(crate) reopen: Arc<Notify>,
     pub(crate) reopen_not_before: Duration,

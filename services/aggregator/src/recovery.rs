@@ -1,5 +1,7 @@
 //! What the last leader kept of the table.
 
+use std::collections::HashSet;
+
 use anyhow::Context as _;
 use async_nats::jetstream::kv;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -63,6 +65,20 @@ pub(crate) async fn read(store: &Store, configured: &[ClusterInfo]) -> anyhow::R
     })
 }
 
+/// A cluster as it is configured, with its timeout.
+fn words(info: &ClusterInfo) -> String {
+    let ClusterInfo {
+        name,
+        total,
+        timeout_s,
+        auto,
+    } = info;
+    match auto {
+        true => format!("{name}:auto({timeout_s}s)"),
+        false => format!("{name}:{total}({timeout_s}s)"),
+    }
+}
+
 fn places(info: &ClusterInfo) -> impl Iterator<Item = (ClusterName, u32)> {
     (0..block_count(info.total)).map(|number| (info.name.clone(), number))
 }
@@ -74,6 +90,23 @@ impl Kept {
         let same_stream = self.counts(&list.stream, list.sequence);
         let known_to = if same_stream { list.sequence } else { 0 };
         Some((list.get(name.as_str())?, known_to))
+    }
+
+    /// Says in the log that the last leader was configured with other clusters, and returns those that are not here.
+    pub(crate) fn compare(&self, configured: &[ClusterInfo]) -> HashSet<ClusterName> {
+        let kept = self.list.as_ref().map_or(&[][..], |list| &list.clusters);
+        let words = |infos: &[ClusterInfo]| -> Vec<String> { infos.iter().map(words).collect() };
+        if !kept.is_empty() && words(kept) != words(configured) {
+            warn!(
+                "the last leader had the clusters {}, and here are {}; GLANCE_BOTS and GLANCE_HEALTH_TIMEOUT should be the same for all aggregators",
+                words(kept).join(";"),
+                words(configured).join(";")
+            );
+        }
+        let names = kept.iter().map(|info| info.name.clone());
+        names
+            .filter(|name| !configured.iter().any(|info| info.name == *name))
+            .collect()
     }
 
     /// Whether a block counts in the present stream of states.

@@ -1,10 +1,14 @@
 //! Starts and stops the aggregator.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use glance_protocol::{
-    ClusterInfo,
+    ClusterInfo, ClusterName,
     shard::{block_count, block_len},
 };
 use glance_runner::{Broker, Context, Ready, Shutdown, broker::pause, clock};
@@ -171,6 +175,7 @@ struct Opened {
     store: Store,
     table: Table,
     kept: Kept,
+    strangers: HashSet<ClusterName>,
 }
 
 async fn open(broker: &Broker, options: &AggregatorOptions) -> anyhow::Result<Opened> {
@@ -181,8 +186,10 @@ async fn open(broker: &Broker, options: &AggregatorOptions) -> anyhow::Result<Op
     let mut table = Table::new(&options.bots.0, &options.health_timeout.0);
     let configured: Vec<_> = table.clusters().cloned().collect();
     let kept = recovery::read(&store, &configured).await?;
+    let strangers = kept.compare(&configured);
     restore(&mut table, &kept);
     Ok(Opened {
+        strangers,
         started,
         subscriptions,
         store,
@@ -262,6 +269,7 @@ impl Opened {
             reading: None,
             kept: None,
             untold: VecDeque::new(),
+            strangers: self.strangers,
             reopen,
             reopen_not_before: Duration::ZERO,
             ready,

@@ -71,6 +71,7 @@ impl Table {
     ) -> Result<(), Refusal> {
         match input {
             Input::Report(message, stored) => self.report(message, Some(stored), now, changes),
+            Input::Claim(message) => self.admit(message, None, now).map(drop),
             Input::Health(message) if message.body.state.is_some() => {
                 self.report(message, None, now, changes)
             }
@@ -204,6 +205,14 @@ impl Table {
     #[must_use]
     pub fn place(&self, cluster: &ClusterName) -> Option<usize> {
         self.places.get(cluster).copied()
+    }
+
+    /// Whether the size of a cluster is learned.
+    #[must_use]
+    pub fn is_auto(&self, cluster: &ClusterName) -> bool {
+        let place = self.places.get(cluster);
+        let cluster = place.and_then(|place| self.clusters.get(*place));
+        cluster.is_some_and(|cluster| cluster.info.auto)
     }
 
     /// One shard.

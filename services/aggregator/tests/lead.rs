@@ -234,3 +234,28 @@ async fn buckets_that_are_lost_around_a_fail_over_are_made_again() {
     second.row_when(1, |row| row.state == State::Online).await;
     second.stop().await;
 }
+
+/// Two aggregators that were configured differently: the one does not remove what the other one serves.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_aggregator_is_configured_with_is_not_removed() {
+    let server = NatsServer::start().await;
+    let first = start(&server, &["--bots", "main:4;new:2"]).await;
+    first.row_when(0, |_| true).await;
+    first.report("glance.new.1.state", "online").await;
+    let second = start(&server, &["--bots", "main:4"]).await;
+    second.wait_ready().await;
+    let epoch = first.block("main", 0).await.unwrap().epoch;
+    first.stop().await;
+    let epoch = epoch_after(&second, epoch).await;
+    second.report("glance.new.0.state", "online").await;
+    second.stop().await;
+
+    let third = start(&server, &["--bots", "main:4;new:2"]).await;
+    epoch_after(&third, epoch).await;
+    eventually(LIMIT, || async {
+        let rows = third.block("new", 0).await?.rows;
+        rows.iter().all(ShardRow::reported).then_some(())
+    })
+    .await;
+    third.stop().await;
+}

@@ -172,3 +172,28 @@ async fn a_size_that_was_given_up_does_not_come_back_with_another_leader() {
     wait_total(&second, 2).await;
     second.stop().await;
 }
+
+/// The stream keeps the last report of a shard: it may never deliver the one that claimed the size.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_counts_also_when_a_later_report_replaces_it() {
+    let server = NatsServer::start().await;
+    let running = start(&server, &FLAGS).await;
+    wait_total(&running, 0).await;
+    for total in (5..50).step_by(5) {
+        let subject = format!("glance.main.{}.state", total - 1);
+        let body = format!(r#"{{"state":4,"total":{total}}}"#);
+        running
+            .client
+            .publish(subject.clone(), body.into())
+            .await
+            .unwrap();
+        running.client.publish(subject, "3".into()).await.unwrap();
+        running.client.flush().await.unwrap();
+        wait_total(&running, total).await;
+        let shard = total as usize - 1;
+        running
+            .row_when(shard, |row| row.state == State::Online)
+            .await;
+    }
+    running.stop().await;
+}

@@ -115,8 +115,8 @@ impl Cluster {
     ///
     /// When the cluster has no such shard, or its size is not known yet.
     pub(crate) fn shard(&self, number: &Number, claim: Option<u32>) -> Result<ShardId, Refusal> {
-        let claim = claim.filter(|_| self.auto).unwrap_or(0);
-        let total = self.total.max(claim);
+        let claim = claim.filter(|_| self.auto);
+        let total = claim.unwrap_or(self.total);
         if total == 0 {
             return Err(Refusal::SizeUnknown);
         }
@@ -277,7 +277,8 @@ mod tests {
         assert_eq!(find(0, "-1", None), Err(unknown));
         assert_eq!(find(0, "3", Some(4)), Ok(3));
         assert!(find(0, "4", Some(4)).unwrap_err().contains("outside"));
-        assert_eq!(find(8, "7", Some(4)), Ok(7));
+        // By its own word there is no such shard; the aggregator refuses it as well.
+        assert!(find(8, "7", Some(4)).unwrap_err().contains("outside"));
         assert_eq!(find(8, "8", Some(9)), Ok(8));
         assert!(find(8, "8", None).unwrap_err().contains("outside"));
     }

@@ -140,14 +140,16 @@ async fn attend(
 }
 
 fn welcome(options: &Options, broker: &BrokerOptions, context: &Context, port: u16) {
-    // The list is never empty, or the settings would have been refused.
-    let (Some(bot), Some(broker)) = (options.aggregator.bots.0.first(), &broker.nats_url) else {
+    let Some(broker) = &broker.nats_url else {
         return;
     };
+    // A shard of a cluster whose size is not known yet cannot be told apart from a mistake.
+    let mut bots = options.aggregator.bots.0.iter();
+    let bot = bots.find(|bot| bot.total.is_some());
     let welcome = Welcome {
         host: &options.host,
         port,
-        cluster: &bot.name,
+        cluster: bot.map(|bot| &bot.name),
         passphrase: context.environment.get("GLANCE_PASSPHRASE").is_some(),
         broker: &broker.to_string(),
     };

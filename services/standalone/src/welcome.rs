@@ -12,8 +12,8 @@ pub(crate) struct Welcome<'a> {
     pub(crate) host: &'a str,
     /// The port that is listened on.
     pub(crate) port: u16,
-    /// A cluster to try.
-    pub(crate) cluster: &'a ClusterName,
+    /// A cluster to try; `None` when the sizes of all are learned from their reports.
+    pub(crate) cluster: Option<&'a ClusterName>,
     /// Whether bots need a passphrase.
     pub(crate) passphrase: bool,
     /// Where NATS clients connect.
@@ -41,10 +41,15 @@ impl Welcome<'_> {
         } else {
             ("", "")
         };
-        let cluster = self.cluster;
+        let hint = match self.cluster {
+            Some(cluster) => format!(
+                "Turn shard 0 of '{cluster}' green{remark}:\n  \
+                 curl -X POST {authorization}{site}/api/status/{cluster}/0/3"
+            ),
+            None => "The bots' sizes are learned from 'total' in their first reports.".to_owned(),
+        };
         format!(
-            "\nGlance runs.\n  page: {site}/\n  broker: {}\n\nTurn shard 0 of '{cluster}' green{remark}:\n  \
-             curl -X POST {authorization}{site}/api/status/{cluster}/0/3\n\n",
+            "\nGlance runs.\n  page: {site}/\n  broker: {}\n\n{hint}\n\n",
             self.broker
         )
     }
@@ -68,7 +73,7 @@ mod tests {
         let welcome = Welcome {
             host,
             port: 3000,
-            cluster: &cluster,
+            cluster: Some(&cluster),
             passphrase,
             broker: "nats://127.0.0.1:4222",
         };
@@ -89,6 +94,19 @@ mod tests {
         let closed = text("0.0.0.0", true);
         let curl = "curl -X POST -H \"Authorization: $GLANCE_PASSPHRASE\" http://localhost:3000/api/status/main/0/3\n";
         assert!(closed.contains(curl), "{closed}");
+    }
+
+    #[test]
+    fn no_curl_is_given_that_would_fail() {
+        let welcome = Welcome {
+            host: "::",
+            port: 3000,
+            cluster: None,
+            passphrase: false,
+            broker: "nats://127.0.0.1:4222",
+        };
+        let text = welcome.text();
+        assert!(!text.contains("curl") && text.contains("'total'"), "{text}");
     }
 
     #[test]

@@ -81,7 +81,13 @@ impl Owner {
         if let Some(reason) = &report.reason {
             self.refusals.refuse(&report.subject, reason);
         }
-        self.refusals.delete(&self.store, report.sequence);
+        let is_strange = matches!(
+            Subject::parse(&report.subject),
+            Ok(Subject::State(cluster, _)) if self.strangers.contains(&cluster)
+        );
+        if !is_strange {
+            self.refusals.delete(&self.store, report.sequence);
+        }
     }
 
     /// What was refused while nobody led. What is older was told by the last leader.
@@ -102,7 +108,7 @@ impl Owner {
 
     /// Notes reports as they are published, before the stream delivers them.
     pub(super) fn note_published(&mut self, messages: &[async_nats::Message]) {
-        let now = self.now().mono;
+        let now = self.now();
         for message in messages {
             let body_len = message.payload.len();
             if body_len > STATE_MESSAGE_BYTES_MAX {
@@ -114,8 +120,28 @@ impl Owner {
             if let Ok(Subject::State(cluster, shard)) = Subject::parse(&message.subject)
                 && let Some(key) = self.key(&cluster, shard)
             {
-                self.order.publish(key, message.payload.clone(), now);
+                self.order.publish(key, message.payload.clone(), now.mono);
+                self.note_claim(&cluster, shard, &message.payload, now);
             }
+        }
+    }
+
+    /// Hears what a report says of the cluster's size before the stream delivers it, or a later one in its place.
+    fn note_claim(&mut self, cluster: &ClusterName, shard: ShardId, payload: &[u8], now: Moment) {
+        if self.replaying || !self.table.is_auto(cluster) {
+            return;
+        }
+        let Ok(body) = ReportBody::parse_state(payload) else {
+            return;
+        };
+        if body.details.total.is_some() {
+            let message = Message {
+                cluster,
+                shard,
+                body: &body,
+            };
+            // If it is refused, that is told when the stream delivers it.
+            let _ = self.try_apply(Input::Claim(message), now);
         }
     }
 

@@ -101,6 +101,8 @@ impl Owner {
             return;
         };
         self.transitions.clear();
+        let configured: Vec<_> = self.table.clusters().cloned().collect();
+        self.strangers.extend(kept.compare(&configured));
         self.correct_skew(&mut kept);
         self.adopt(&kept, now);
         self.forget_heard();

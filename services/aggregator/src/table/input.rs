@@ -39,6 +39,9 @@ pub struct Stored {
 pub enum Input<'a> {
     /// A message on `.state`, as its stream delivers it. Its body must hold a state.
     Report(Message<'a>, Stored),
+    /// A message on `.state`, as it is published. Only what it says of the cluster's size counts: the stream may
+    /// never deliver it, since it keeps the last one of each shard.
+    Claim(Message<'a>),
     /// A message on `.health`. With a state it is a report and a health check in one.
     Health(Message<'a>),
     /// Time passes.

@@ -15,6 +15,9 @@ use glance_protocol::{
 
 use super::{Disagreement, Marks, Message, Refusal, cluster::Cluster};
 
+/// How many timeouts an old process may run beside the new one: half an hour, usually. Shards that are heard for
+/// longer are there to stay.
+const OVERLAP_TIMEOUTS_MAX: u32 = 60;
 /// How many wrong sizes of a configured cluster are told.
 const DISAGREEMENTS_MAX: usize = 16;
 
@@ -52,14 +55,16 @@ impl Learned {
     /// A shard was heard.
     pub(super) fn hear(&mut self, shard: u32, time: Duration, timeout: Duration) {
         if self.pending.is_some_and(|pending| shard >= pending.total) {
-            self.contest(time, timeout);
+            // It may be the old process, which has not ended yet: the lower size waits meanwhile.
+            self.contest(time, timeout * OVERLAP_TIMEOUTS_MAX);
         }
     }
 
-    /// Something speaks for the present size. Who does so long after the claim is no old process.
-    fn contest(&mut self, time: Duration, timeout: Duration) {
+    /// Something speaks for the present size. When it still does `overlap_max` after the lower claim, it is no old
+    /// process, and the claim was the last word of one.
+    fn contest(&mut self, time: Duration, overlap_max: Duration) {
         self.pending = self.pending.and_then(|pending| {
-            let overlaps = time.saturating_sub(pending.since) < timeout;
+            let overlaps = time.saturating_sub(pending.since) < overlap_max;
             overlaps.then_some(Pending {
                 contested: time,
                 ..pending
@@ -68,7 +73,10 @@ impl Learned {
     }
 
     fn claim_lower(&mut self, total: u32, sequence: Option<u64>, time: Duration, mono: Duration) {
-        if self.pending.is_none_or(|pending| total > pending.total) {
+        if let Some(same) = self.pending.as_mut().filter(|it| it.total == total) {
+            // It was heard as it was published, and is delivered by the stream now.
+            same.sequence = same.sequence.or(sequence);
+        } else if self.pending.is_none_or(|pending| total > pending.total) {
             self.pending = Some(Pending {
                 total,
                 since: time,

@@ -126,7 +126,9 @@ impl Cluster {
                 Word::Heard(shard) => *shard >= size,
             };
             match word {
-                _ if against && *at - since >= self.timeout => lower = None,
+                Word::Claim(..) if against && *at - since >= self.timeout => lower = None,
+                // An old process may be heard for long, but it does not claim anything anew.
+                Word::Heard(_) if against && *at - since >= 60 * self.timeout => lower = None,
                 _ if against => lower = lower.map(|(size, since, _)| (size, since, *at)),
                 Word::Claim(claim, _) if lower.is_none() || *claim > size => {
                     lower = Some((*claim, *at, *at));

@@ -103,11 +103,25 @@ fn the_last_words_of_an_old_process_do_not_make_a_bot_smaller() {
     scene.pass(60);
     scene.live(10, 0..432, None);
     scene.report(7, State::Stopping, Some(360)).unwrap();
-    scene.live(120, 0..432, None);
+    scene.live(1800, 0..432, None);
     assert_eq!((scene.total(), scene.count(State::Online)), (432, 431));
     // Nothing of the claim is left: when the bot dies, its shards stay, and are red.
     scene.pass(300);
     assert_eq!((scene.total(), scene.count(State::Unhealthy)), (432, 432));
+}
+
+/// The old processes run on for minutes, and the new one told its size only when it started.
+#[test]
+fn a_bot_that_became_smaller_is_smaller_when_the_old_processes_end() {
+    let mut scene = Scene::new("main:auto");
+    scene.start(0..20, Some(20));
+    scene.start(0..5, Some(5));
+    scene.live(600, 0..20, None);
+    assert_eq!((scene.total(), scene.count(State::Online)), (20, 20));
+    scene.live(20, 0..5, None);
+    assert_eq!(scene.total(), 20);
+    scene.live(10, 0..5, None);
+    assert_eq!((scene.total(), scene.count(State::Online)), (5, 5));
 }
 
 /// A claim that comes again and again from an old process is no more than one that comes once.
