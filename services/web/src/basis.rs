@@ -68,10 +68,13 @@ impl Basis {
             }
             None => wall_ms.max(mirror.kept_at_ms().unwrap_or(wall_ms)),
         };
+        let silence = |came| now.saturating_duration_since(came);
+        let is_heard = self.pulse.is_some_and(|(came, _)| silence(came) <= STALE);
         Clock {
             now_ms,
             heard_ms: self.pulse.map(|(_, at_ms)| at_ms),
-            judging_since_ms: mirror.judging_since_ms(),
+            // Who is not heard may be gone, and then nobody judges.
+            judging_since_ms: mirror.judging_since_ms().filter(|_| is_heard),
         }
     }
 }
@@ -96,6 +99,16 @@ mod tests {
             let clock = basis.clock(later, wall_ms, &mirror);
             assert_eq!((clock.now_ms, clock.heard_ms), (103_000, Some(100_000)));
         }
+    }
+
+    #[test]
+    fn nobody_judges_while_no_aggregator_is_heard() {
+        let (mut basis, mut mirror, start) = (Basis::default(), Mirror::default(), Instant::now());
+        mirror.judge_since(1000);
+        basis.hear(start, 2000);
+        let judging = |after| basis.clock(start + after, 0, &mirror).judging_since_ms;
+        assert_eq!(judging(STALE), Some(1000));
+        assert_eq!(judging(STALE + Duration::from_millis(1)), None);
     }
 
     #[test]

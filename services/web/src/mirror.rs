@@ -117,6 +117,12 @@ impl Mirror {
         &self.clusters
     }
 
+    /// As if a pulse had said so.
+    #[cfg(test)]
+    pub(crate) fn judge_since(&mut self, since_ms: i64) {
+        self.judging_since_ms = Some(since_ms);
+    }
+
     /// Since when silence is judged, in Unix milliseconds.
     #[must_use]
     pub(crate) fn judging_since_ms(&self) -> Option<i64> {

@@ -72,7 +72,7 @@ pub fn parse_bots(value: &str) -> Result<Vec<Bot>, ConfigError> {
         let (name, total) = entry.split_once(':').ok_or_else(|| {
             error(
                 entry,
-                "write '<name>:<number of shards>', as in 'main:360'".into(),
+                "write '<name>:<number of shards>', as in 'main:360', or 'main:auto'".into(),
             )
         })?;
         let name: ClusterName = name

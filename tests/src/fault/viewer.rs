@@ -114,6 +114,9 @@ impl Watching {
     }
 }
 
+/// A replica that has not heard for so long says that nobody judges.
+const STALE_S: f64 = 4.5;
+
 /// The periods of judging that one replica told.
 #[derive(Debug, Default)]
 struct Periods {
@@ -191,8 +194,10 @@ impl Viewer {
         let Some(value) = payload.get("judging_since") else {
             return;
         };
-        if payload["heard"].is_null() {
-            // A replica that has just started cannot know.
+        let heard = payload["heard"].as_f64();
+        let age_s = heard.and_then(|heard| Some(payload["now"].as_f64()? - heard));
+        if age_s.is_none_or(|age_s| age_s > STALE_S) {
+            // A replica that does not hear, or has not heard yet, cannot know.
             return;
         }
         let periods = self.ended.entry(replica).or_default();
