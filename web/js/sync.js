@@ -16,6 +16,7 @@ import { isNotOlder, isUpToDate } from "./store.js";
 const BEHIND_WAIT_MS = 300;
 const BEHIND_TRIES_MAX = 5;
 const RESYNC_JITTER_MS = 2000;
+const HELLO_JITTER_MS = 1000;
 const KEPT_FRAMES_MAX = 4096;
 /** A younger snapshot need not be asked for again when the feed opens. */
 const FRESH_S = 10;
@@ -53,6 +54,8 @@ export class Sync {
     this.isRefreshDue = false;
     this.reading = false;
     this.readAgain = false;
+    /** Which connection the read that is under way belongs to. */
+    this.generation = 0;
     /** The server's time in the last snapshot. */
     this.readAt = NaN;
     /** The server's time up to which the picture is complete. */
@@ -100,7 +103,13 @@ export class Sync {
     this.joined = false;
     this.isEnough = null;
     this.kept = null;
-    if (this.with.store.hasPicture) this.cancelRead();
+    if (this.with.store.hasPicture) {
+      this.cancelRead();
+      // A replica that vanished may never answer. What it still says is not waited for, and not taken.
+      this.generation += 1;
+      this.reading = false;
+      this.readAgain = false;
+    }
   }
 
   /** @param {number} now the server's time */
@@ -141,7 +150,8 @@ export class Sync {
     // Newer than the feed is not enough: revisions start anew when the broker lost its store.
     const isSame = isUpToDate(held, versions) && isUpToDate(versions, held);
     if (store.hasPicture && isFresh && isSame) this.settle();
-    else this.readSoon(0);
+    // All viewers of a replica that was stopped come at the same moment. Who has a picture can wait a little.
+    else this.readSoon(store.hasPicture ? this.random() * HELLO_JITTER_MS : 0);
   }
 
   /** @param {ClusterVersions[]} versions that the next snapshot must have */
@@ -208,14 +218,18 @@ export class Sync {
   /** @param {boolean} onlyNews */
   async read(onlyNews) {
     this.reading = true;
+    const { generation } = this;
     /** @type {Snapshot | null | undefined} */
     let snapshot;
+    let failures = this.failures + 1;
     try {
       snapshot = await this.with.readSnapshot(onlyNews);
-      this.failures = 0;
+      failures = 0;
     } catch {
-      this.failures += 1;
+      // It is counted below.
     }
+    if (generation !== this.generation) return;
+    this.failures = failures;
     this.reading = false;
     if (this.readAgain) {
       this.readAgain = false;

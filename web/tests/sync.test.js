@@ -272,3 +272,33 @@ test("a page that cannot keep up connects anew instead of filling its memory", a
   for (let revision = 6; revision < 5000; revision += 1) page.sync.accept({ op: "changes", payload: changes([7, revision], [0, 2, 3, 1]) });
   assert.ok(page.lost.count > 0);
 });
+
+test("after a reconnect the snapshot is asked for after a jitter, since many come at once", async () => {
+  const page = makePage();
+  page.hello([7, 5]);
+  assert.deepEqual(page.runTimers(), [0], "without a picture there is no time to lose");
+  await page.answer(({ resolve }) => resolve(at("3333", [7, 5])));
+  page.sync.disconnect();
+  page.hello([7, 6]);
+  assert.deepEqual(page.runTimers(), [500]);
+});
+
+test("a snapshot that is never answered does not hold up the next connection", async () => {
+  const page = makePage();
+  page.hello([7, 5]);
+  page.runTimers();
+  await page.answer(({ resolve }) => resolve(at("3333", [7, 5])));
+  page.sync.disconnect();
+  page.hello([7, 6]);
+  page.runTimers();
+  const vanished = page.requests.shift();
+  page.sync.disconnect();
+  page.hello([7, 7]);
+  page.runTimers();
+  await page.answer(({ resolve }) => resolve(at("2333", [7, 7])));
+  assert.ok(page.sync.joined);
+  // It answers after all: that is too late to count.
+  vanished?.resolve(at("6666", [7, 6]));
+  await new Promise(setImmediate);
+  assert.equal(page.store.clusters[0].online, 3);
+});

@@ -8,11 +8,7 @@ use glance_runner::{
     health,
     http::{self, Limits, Routes, json_error},
 };
-use tokio::{
-    net::TcpListener,
-    sync::watch,
-    time::{sleep, timeout},
-};
+use tokio::{sync::watch, time::timeout};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use warp::{Filter as _, http::StatusCode};
@@ -25,8 +21,6 @@ use crate::{
     routes::{self, Desk},
 };
 
-/// How long clients may take to finish the requests that they have begun. What the broker does for one takes less.
-const CLIENTS_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longer than a request and the last words to the broker may take together.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -139,23 +133,10 @@ pub async fn run(options: Options, context: Context) -> anyhow::Result<()> {
         .or(not_found())
         .unify()
         .boxed();
-    serve(listener, routes, shutdown).await;
+    http::serve(listener, routes, Limits::default(), shutdown).await;
     bridge.stop().await;
     broker.close().await;
     Ok(())
-}
-
-/// Serves until the shutdown, and then for as long as clients need to finish, within a bound:
-/// one that has sent half a request would hold up the stop.
-async fn serve(listener: TcpListener, routes: Routes, shutdown: Shutdown) {
-    let overdue = async {
-        shutdown.requested().await;
-        sleep(CLIENTS_TIMEOUT).await;
-    };
-    tokio::select! {
-        () = http::serve(listener, routes, Limits::default(), shutdown.clone()) => {}
-        () = overdue => warn!("some clients did not finish their requests in time"),
-    }
 }
 
 fn not_found() -> Routes {

@@ -21,7 +21,7 @@ use common::{Client, LIMIT, set_up, stored};
 use glance_protocol::bucket;
 use glance_testing::{NatsServer, Process, Signal, eventually, free_port};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,
     task::JoinSet,
     time::timeout,
@@ -39,11 +39,14 @@ fn start(port: u16, server: &NatsServer) -> Process {
 }
 
 async fn wait_ready(port: u16) {
+    // While it starts, it may end a connection that has not asked yet.
     eventually(LIMIT, async || {
-        TcpStream::connect(("127.0.0.1", port)).await.ok()?;
-        let mut client = Client::connect(port).await;
-        let answer = client.send("GET", "/readyz", &[], b"").await;
-        (answer.status == 200).then_some(())
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+        let request = b"GET /readyz HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        answer.starts_with("HTTP/1.1 200").then_some(())
     })
     .await;
 }

@@ -8,7 +8,7 @@ use glance_protocol::ConfigError;
 use glance_runner::http::{self, Limits};
 use glance_runner::{BrokerOptions, Context, Ready, Shutdown};
 use tokio::net::TcpListener;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use crate::Options;
@@ -23,9 +23,6 @@ const READY_LOOK: Duration = Duration::from_millis(20);
 
 /// How often the log says that it is not.
 const REMIND: Duration = Duration::from_secs(10);
-
-/// How long a stop waits for requests that were accepted.
-const REQUESTS_WAIT: Duration = Duration::from_secs(3);
 
 /// `glance`, from its start to its end.
 ///
@@ -103,8 +100,8 @@ async fn serve(
     let broken = attend(&mut services, shutdown, greet).await;
     stop_listening.trigger();
     let requests = async {
-        if timeout(REQUESTS_WAIT, listening).await.is_err() {
-            warn!("some connections did not end in time");
+        if let Err(cause) = listening.await {
+            warn!("the listener broke down: {cause}");
         }
     };
     let stopped = services.stop(requests).await;

@@ -101,7 +101,9 @@ impl Pieces {
 pub(crate) fn everybody(changes: &[Change]) -> Vec<Bytes> {
     let mut pieces = Pieces::default();
     let mut text = String::new();
-    for change in changes {
+    // After a change of sizes everybody is told to connect again; what comes with it may be beyond what they know.
+    let sizes_change = |change: &&Change| matches!(change, Change::Clusters);
+    for change in changes.iter().take_while(|it| !sizes_change(it)) {
         match change {
             Change::Block(change) => {
                 for shard in change.shards.iter().filter(|shard| shard.state_changed) {
@@ -201,6 +203,33 @@ mod tests {
         let third = 2 * second;
         assert_eq!((bytes[0], bytes[second], bytes[third]), (0x01, 0x00, 0x80));
         assert_eq!((bytes[third + 1], bytes.len()), (5, third + 2 + 5));
+    }
+
+    /// Their sizes are those of before, and they are told to connect again.
+    #[test]
+    fn nothing_is_told_after_a_change_of_sizes() {
+        let change = |id| {
+            let shard = crate::mirror::ShardChange {
+                shard: feed::PageShard {
+                    id,
+                    state: glance_protocol::State::Online,
+                    previous: glance_protocol::State::Unknown,
+                    since_ms: None,
+                    cause: None,
+                },
+                state_changed: true,
+            };
+            Change::Block(crate::mirror::BlockChange {
+                cluster: "main".parse().unwrap(),
+                block: 0,
+                version: feed::Version::default(),
+                shards: vec![shard],
+            })
+        };
+        let told = |changes: &[Change]| everybody(changes).concat().len();
+        let before = told(&[change(3)]);
+        assert!(before > 0);
+        assert_eq!(told(&[change(3), Change::Clusters, change(400)]), before);
     }
 
     #[test]

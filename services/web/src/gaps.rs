@@ -36,8 +36,8 @@ pub(crate) struct Due {
 pub(crate) struct Gaps {
     /// Blocks of which the pulse says a higher revision: that, and from when on to read them.
     behind: BTreeMap<Place, (u64, Instant)>,
-    /// Blocks of which the pulse says a lower revision, and since when.
-    ahead: BTreeMap<Place, (Version, Instant)>,
+    /// Blocks of which pulses say a lower revision: what is held, and when the first and the last said so.
+    ahead: BTreeMap<Place, (Version, Instant, Instant)>,
     /// Since when the pulse names other clusters than the list.
     other_clusters: Option<Instant>,
 }
@@ -45,8 +45,11 @@ pub(crate) struct Gaps {
 impl Gaps {
     /// Takes in a pulse that the mirror believed.
     pub(crate) fn note(&mut self, pulse: &Pulse, mirror: &Mirror, now: Instant) {
-        let mut strangers = pulse.parts == 1 && pulse.clusters.len() != mirror.clusters().len();
+        let is_whole = pulse.parts == 1;
+        let mut strangers = is_whole && pulse.clusters.len() != mirror.clusters().len();
         for cluster in &pulse.clusters {
+            let held = mirror.blocks(cluster.name.as_str());
+            strangers |= is_whole && held != Some(cluster.blocks.len());
             for block in &cluster.blocks {
                 match mirror.version(cluster.name.as_str(), block.block) {
                     Some(held) => {
@@ -61,10 +64,11 @@ impl Gaps {
                 }
             }
         }
-        if !strangers {
-            self.other_clusters = None;
-        } else if mirror.has_list() {
+        if strangers && mirror.has_list() {
             self.other_clusters.get_or_insert(now);
+        } else if !strangers && pulse.part == 0 {
+            // Of a pulse in parts, the first has to be right, and so have the others after it.
+            self.other_clusters = None;
         }
     }
 
@@ -82,9 +86,10 @@ impl Gaps {
             return;
         }
         // Just after a put this is normal, but not for the same value again and again.
-        let ahead = self.ahead.entry(place).or_insert((held, now));
-        if ahead.0 != held {
-            *ahead = (held, now);
+        let ahead = self.ahead.entry(place).or_insert((held, now, now));
+        match ahead.0 == held {
+            true => ahead.2 = now,
+            false => *ahead = (held, now, now),
         }
     }
 
@@ -101,9 +106,13 @@ impl Gaps {
                 due.blocks.push(place.clone());
             }
         }
-        let long = |since: Instant| now.saturating_duration_since(since) > CONTRADICTED_MAX;
-        let contradicted = self.ahead.values().any(|(_, since)| long(*since));
-        if contradicted {
+        self.ahead.retain(|(cluster, block), (held, ..)| {
+            mirror.version(cluster.as_str(), *block) == Some(*held)
+        });
+        // Not one pulse and silence after it: pulses have to go on saying so.
+        let long = |first, last: Instant| last.saturating_duration_since(first) > CONTRADICTED_MAX;
+        let mut ahead = self.ahead.values();
+        if ahead.any(|(_, first, last)| long(*first, *last)) {
             *self = Self::default();
             due.anew = true;
         }
@@ -237,5 +246,35 @@ mod tests {
         assert!(gaps.due(&mirror, start + ms(1000)).everything);
         gaps.note(&pulse(7, "main", 5), &mirror, start + ms(1500));
         assert!(!gaps.due(&mirror, start + ms(9000)).everything);
+    }
+
+    #[test]
+    fn one_pulse_and_silence_after_it_contradict_nothing() {
+        let (mut gaps, mirror, start) = (Gaps::default(), mirror(7, 6), Instant::now());
+        // It was made just before the acknowledgement of revision 6; then the leader died.
+        gaps.note(&pulse(7, "main", 5), &mirror, start);
+        assert_eq!(gaps.due(&mirror, start + ms(9000)), Due::default());
+    }
+
+    #[test]
+    fn a_pulse_that_names_fewer_blocks_means_that_the_list_was_missed() {
+        let (mut gaps, mirror, start) = (Gaps::default(), mirror(7, 5), Instant::now());
+        let mut smaller = pulse(7, "main", 5);
+        smaller.clusters[0].blocks.clear();
+        gaps.note(&smaller, &mirror, start);
+        assert!(gaps.due(&mirror, start + ms(1000)).everything);
+    }
+
+    #[test]
+    fn a_later_part_of_a_pulse_does_not_hide_what_the_first_said() {
+        let (mut gaps, mirror, start) = (Gaps::default(), mirror(7, 5), Instant::now());
+        let part = |name, part| Pulse {
+            part,
+            parts: 2,
+            ..pulse(7, name, 5)
+        };
+        gaps.note(&part("demo", 0), &mirror, start);
+        gaps.note(&part("main", 1), &mirror, start);
+        assert!(gaps.due(&mirror, start + ms(1000)).everything);
     }
 }

@@ -149,6 +149,12 @@ impl Mirror {
         Some(cluster.blocks.get(block as usize)?.version)
     }
 
+    /// How many blocks a cluster has; `None` when there is no such cluster.
+    #[must_use]
+    pub(crate) fn blocks(&self, cluster: &str) -> Option<usize> {
+        Some(self.cluster(cluster)?.blocks.len())
+    }
+
     fn cluster(&self, name: &str) -> Option<&Cluster> {
         self.clusters.iter().find(|c| c.info.name.as_str() == name)
     }

@@ -118,6 +118,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Viewer<S> {
         if let Err(end) = self.write(hello).await {
             return end;
         }
+        // Who is slow was not silent meanwhile.
+        self.heard = Instant::now();
         let mut ping_at = Instant::now() + PING;
         loop {
             let step = tokio::select! {

@@ -11,6 +11,7 @@ use async_nats::jetstream::{
 };
 use futures::{StreamExt as _, TryStreamExt as _};
 use glance_protocol::{ClusterList, ClusterName, Lease, TableBlock, bucket, shard::block_count};
+use glance_runner::broker::last_of;
 use tracing::warn;
 
 use crate::{gaps::Place, mirror::Lead};
@@ -160,12 +161,16 @@ async fn value(store: &Store, key: &str) -> anyhow::Result<Option<Entry>> {
     Ok(entry.filter(|entry| entry.operation == Operation::Put))
 }
 
+/// Asks the stream's leader: nothing would tell later that a replica which lags gave an earlier list.
 async fn read_list(store: &Store) -> anyhow::Result<Option<(u64, ClusterList)>> {
-    let Some(entry) = value(store, bucket::CLUSTERS_KEY).await? else {
+    let key = format!("{}{}", store.prefix, bucket::CLUSTERS_KEY);
+    let message = last_of(&store.stream, &key).await?;
+    // A deleted key has an empty value.
+    let Some(message) = message.filter(|message| !message.payload.is_empty()) else {
         return Ok(None);
     };
-    let list = ClusterList::from_bytes(&entry.value).context("the list of clusters")?;
-    Ok(Some((entry.revision, list)))
+    let list = ClusterList::from_bytes(&message.payload).context("the list of clusters")?;
+    Ok(Some((message.sequence, list)))
 }
 
 async fn read_block(

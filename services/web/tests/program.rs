@@ -137,3 +137,30 @@ async fn a_stop_without_a_broker_takes_no_longer() {
         assert!(took < Duration::from_millis(1500), "{took:?}");
     }
 }
+
+/// Its head will never be complete.
+#[tokio::test]
+async fn a_client_with_half_a_request_does_not_hold_up_a_stop_for_long() {
+    let server = NatsServer::start().await;
+    Aggregator::start(&server, &[("main", 2)]).await;
+    let (mut program, address) = start(&server).await;
+    eventually(LIMIT, async || {
+        (get(address, "/readyz").await.status == 200).then_some(())
+    })
+    .await;
+    let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut client, b"GET / HT")
+        .await
+        .unwrap();
+    // It is served: who is accepted after it has an answer.
+    assert_eq!(get(address, "/healthz").await.status, 200);
+    let asked = Instant::now();
+    program.signal(Signal::TERM);
+    let code = program.wait_exit(LIMIT).await.code();
+    assert_eq!(code, Some(0), "{}", program.output());
+    assert!(
+        asked.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        asked.elapsed()
+    );
+}

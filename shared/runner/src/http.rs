@@ -15,6 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
 };
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -44,6 +45,8 @@ pub struct Limits {
     pub headers_max: usize,
     /// The most connections that are not upgraded.
     pub connections_max: usize,
+    /// How long clients may take after the shutdown to finish what they have begun.
+    pub finish_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -53,6 +56,7 @@ impl Default for Limits {
             header_bytes_max: 16 * 1024,
             headers_max: 64,
             connections_max: 20_000,
+            finish_timeout: Duration::from_secs(3),
         }
     }
 }
@@ -102,9 +106,10 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Serves until the shutdown, then finishes the requests that were accepted.
+/// Serves until the shutdown, then finishes the requests that were accepted. A
+/// client that has sent half a request holds up the stop for no longer than the limit.
 ///
-/// Upgraded connections are not awaited: who upgraded them ends them. The caller bounds the wait.
+/// Upgraded connections are not awaited: who upgraded them ends them.
 pub async fn serve(listener: TcpListener, routes: Routes, limits: Limits, shutdown: Shutdown) {
     let tracker = TaskTracker::new();
     let slots = Arc::new(Semaphore::new(limits.connections_max));
@@ -133,7 +138,12 @@ pub async fn serve(listener: TcpListener, routes: Routes, limits: Limits, shutdo
     }
     drop(listener);
     tracker.close();
-    tracker.wait().await;
+    if timeout(limits.finish_timeout, tracker.wait())
+        .await
+        .is_err()
+    {
+        warn!("{} connections did not end in time", tracker.len());
+    }
 }
 
 /// Says that there is no room, without waiting for the client to read it.
