@@ -219,7 +219,7 @@ mod tests {
                 },
                 state_changed: true,
             };
-            Change::Block(crate::mirror::BlockChange {
+            Change::Block(BlockChange {
                 cluster: "main".parse().unwrap(),
                 block: 0,
                 version: feed::Version::default(),
