@@ -184,6 +184,15 @@ impl System {
         self.webs.iter().map(|web| web.port).collect()
     }
 
+    /// How often an aggregator said that messages were dropped.
+    #[must_use]
+    pub fn drops(&self) -> usize {
+        let aggregators = self.aggregators.iter();
+        aggregators
+            .map(|it| it.count("messages were dropped"))
+            .sum()
+    }
+
     /// The last words of all programs.
     #[must_use]
     pub fn last_words(&mut self) -> String {
