@@ -2,7 +2,7 @@
 //! notices files that were there before.
 
 fn main() {
-    for part in ["index.html", "config.js", "css", "js", "icons"] {
+    for part in ["index.html", "brand", "css", "js", "icons"] {
         println!("cargo:rerun-if-changed=../../web/{part}");
     }
 }

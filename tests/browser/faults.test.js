@@ -135,7 +135,7 @@ test("a cluster that falls silent as a whole says since when, and that this is a
   await waitForState(page, "demo", 0, ONLINE);
   await waitForState(page, "demo", 0, UNHEALTHY);
   const note = page.locator('[data-cluster="demo"] .cluster-note');
-  await note.filter({ hasText: /^Demo has not been heard for \d+ seconds; that is all that is known\.$/ }).waitFor();
+  await note.filter({ hasText: /^demo has not been heard for \d+ seconds; that is all that is known\.$/ }).waitFor();
   const seconds = Number(/\d+/.exec(await note.textContent())[0]);
   assert.ok(seconds >= TIMEOUT_S, `${seconds} seconds`);
   await page.locator('[data-cluster="demo"] [data-shard="0"]').click();

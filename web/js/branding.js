@@ -1,49 +1,34 @@
 /**
- * Reads config.js and puts the operator's name on the page.
+ * What the operator chose, as the served page tells it. Name, link and logo are in the page already.
  *
- * @typedef {object} Config see config.js, which explains each field
+ * @typedef {object} Config
  * @property {string} title
- * @property {string} link
- * @property {string} logo
- * @property {string} api
+ * @property {string} api the address of the web service when the page is served from elsewhere; empty: where it came from
+ * @property {string} language empty: the viewer's own
+ * @property {string} assets where the page's parts are
+ * @property {string} build which page this is; empty: it is not known
  */
 
-import { findPart } from "./elements.js";
-
 /** @type {Config} */
-const PLAIN = { title: "Shard status", link: "", logo: "", api: "" };
+const PLAIN = { title: "Glance", api: "", language: "", assets: "assets", build: "" };
 
-/** @returns {Promise<Config>} a config.js with a mistake in it must not take the whole page down */
-export async function loadConfig() {
+/** @returns {Config} a page that says something strange must not be taken down by it */
+export function loadConfig() {
   try {
-    const chosen = (await import("../config.js")).default;
-    return { ...PLAIN, ...chosen };
+    return { ...PLAIN, ...JSON.parse(document.querySelector("#config")?.textContent ?? "{}") };
   } catch (error) {
-    console.error("config.js cannot be used, so the page goes on without it:", error);
+    console.error("the page's settings cannot be read, so it goes on without them:", error);
     return PLAIN;
-  }
-}
-
-/** @param {Config} config */
-export function applyBranding(config) {
-  const brand = /** @type {HTMLAnchorElement} */ (findPart(document, "#brand"));
-  const title = config.title || PLAIN.title;
-  document.title = title;
-  findPart(document, "#brand-title").textContent = title;
-  if (config.link) brand.href = config.link;
-  if (config.logo) {
-    const logo = /** @type {HTMLImageElement} */ (findPart(document, "#brand-logo"));
-    logo.src = config.logo;
   }
 }
 
 /**
  * @param {Config} config
- * @returns {{snapshot: URL, feed: URL, plain: URL}}
+ * @returns {{snapshot: URL, feed: URL, history: URL, plain: URL}}
  */
 export function findAddresses(config, page = document.baseURI) {
   const base = new URL(config.api === "" ? "./" : config.api.replace(/\/*$/, "/"), page);
   const feed = new URL("api/feed?dialect=page", base);
   feed.protocol = base.protocol === "https:" ? "wss:" : "ws:";
-  return { snapshot: new URL("api/snapshot", base), feed, plain: new URL("plain", base) };
+  return { snapshot: new URL("api/snapshot", base), feed, history: new URL("api/history", base), plain: new URL("plain", base) };
 }

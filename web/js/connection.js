@@ -17,6 +17,7 @@
  * @property {number} now the server's time in the last frame
  * @property {number} heard when the dashboard last heard the judge of health, as of the last frame
  * @property {number} unheardAt since when this page knows that it has heard nothing at all; NaN otherwise
+ * @property {boolean} isPolling whether the picture is kept up to date without the feed
  * @property {boolean} judging whether silence is judged at present
  */
 
@@ -37,9 +38,11 @@ export function judgeConnection(facts) {
   const isOpen = facts.phase === "open";
   if (!facts.deviceOnline && facts.silence > STALLED_S) return "offline";
   if (!facts.hasPicture) return "loading";
-  if (!isOpen) return isYoung(facts) ? "loading" : "lost";
-  if (facts.silence > STALLED_S) return "stalled";
-  if (!facts.joined) return isYoung(facts) ? "loading" : "lost";
+  if (!facts.isPolling) {
+    if (!isOpen) return isYoung(facts) ? "loading" : "lost";
+    if (facts.silence > STALLED_S) return "stalled";
+    if (!facts.joined) return isYoung(facts) ? "loading" : "lost";
+  }
   // As of the frame itself: a frame that is late says nothing about the dashboard's ears.
   if (Number.isNaN(facts.heard)) return facts.now - facts.unheardAt <= DEAF_S ? "loading" : "deaf";
   if (facts.now - facts.heard > DEAF_S) return "deaf";

@@ -1,7 +1,8 @@
 /** The small menu with what a viewer may choose. */
 
 import { findPart } from "./elements.js";
-import { choosePulse, chooseTheme, readPulse, readTheme } from "./settings.js";
+import { LANGUAGES } from "./language.js";
+import { chooseLanguageTag, choosePalette, choosePulse, chooseTheme, readLanguage, readPalette, readPulse, readTheme } from "./settings.js";
 
 const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -15,6 +16,8 @@ export function attachControls() {
   const menu = /** @type {HTMLDetailsElement} */ (findPart(document, "#settings"));
   attachTheme();
   attachPulse();
+  attachPalette();
+  attachLanguage();
   document.addEventListener("pointerdown", (event) => {
     if (event.target instanceof Node && !menu.contains(event.target)) menu.open = false;
   });
@@ -32,6 +35,25 @@ function attachTheme() {
     radio.checked = radio.value === theme;
     radio.addEventListener("change", () => chooseTheme(/** @type {import("./settings.js").Theme} */ (radio.value)));
   }
+}
+
+function attachPalette() {
+  const palette = readPalette();
+  for (const input of document.querySelectorAll('input[name="palette"]')) {
+    const radio = /** @type {HTMLInputElement} */ (input);
+    radio.checked = radio.value === palette;
+    radio.addEventListener("change", () => choosePalette(radio.value));
+  }
+}
+
+function attachLanguage() {
+  const list = /** @type {HTMLSelectElement} */ (findPart(document, "#language"));
+  for (const [tag, name] of Object.entries(LANGUAGES)) list.add(new Option(name, tag));
+  list.value = readLanguage();
+  list.addEventListener("change", () => {
+    chooseLanguageTag(list.value);
+    location.reload();
+  });
 }
 
 function attachPulse() {

@@ -37,6 +37,8 @@ export class Feed {
     /** @type {WebSocket | null} */
     this.socket = null;
     this.failures = 0;
+    /** Frames on this line. */
+    this.frames = 0;
     /** When the phase began, the last sign of life came and the next try is due: on the stopwatch, in milliseconds. */
     this.phaseAt = 0;
     this.frameAt = 0;
@@ -71,8 +73,9 @@ export class Feed {
     this.waitFor(delayAfter(this.failures, this.random));
   }
 
+  /** A line that is open but says nothing is no good one: some networks let no more than the handshake through. */
   wasStable() {
-    return this.phase === "open" && this.stopwatch() - this.phaseAt > STABLE_MS;
+    return this.phase === "open" && this.frames > 0 && this.stopwatch() - this.phaseAt > STABLE_MS;
   }
 
   /** @param {number} delayMs */
@@ -110,6 +113,7 @@ export class Feed {
   /** @param {unknown} data */
   receive(data) {
     this.frameAt = this.stopwatch();
+    this.frames += 1;
     if (typeof data !== "string" || data.length > FRAME_LENGTH_MAX) return;
     const frame = parseFrame(data);
     if (frame) this.onFrame(frame);
@@ -128,6 +132,7 @@ export class Feed {
   enter(phase) {
     this.phase = phase;
     this.phaseAt = this.stopwatch();
+    this.frames = 0;
     this.frameAt = this.phaseAt;
     this.onPhase();
   }

@@ -14,7 +14,15 @@
  *   | {op: "changes", payload: Changes}
  *   | {op: "pulse", payload: Pulse}
  *   | {op: "resync", payload: Resync}
- *   | {op: "clusters", payload: Resync}} Frame
+ *   | {op: "clusters", payload: Resync}
+ *   | {op: "notices", payload: Notices}} Frame
+ *
+ * @typedef {object} Notice what operators tell
+ * @property {string} text
+ * @property {"info" | "warning" | "critical"} severity
+ * @property {number | null} until Unix seconds; null: until it is taken back
+ * @typedef {Notice & {cluster: string, group: string | null}} Maintenance of a cluster, or of one of its groups
+ * @typedef {{announcement: Notice | null, maintenance: Maintenance[]}} Notices
  *
  * @typedef {object} Details what a bot said about a shard beside its state; all optional
  * @property {string} [group] the process that hosts it
@@ -35,12 +43,13 @@
  * @property {Record<string, Details>} details
  * @property {Version[]} blocks
  *
- * @typedef {Times & {clusters: ClusterSnapshot[]}} Snapshot
+ * @typedef {Times & Notices & {clusters: ClusterSnapshot[]}} Snapshot
  */
 
 /** As in shared/protocol: no cluster is larger. */
 export const SHARDS_MAX = 262_144;
 export const BLOCK_SHARDS = 1024;
+const NOTICES_MAX = 1000;
 
 /**
  * @param {string} text one frame of the feed
@@ -68,9 +77,37 @@ export function parseFrame(text) {
       const clusters = isVersionList(payload.clusters) ? payload.clusters : null;
       return { op: frame.op, payload: { clusters } };
     }
+    case "notices":
+      return { op: "notices", payload: checkNotices(payload) };
     default:
       return null;
   }
+}
+
+/**
+ * @param {any} payload
+ * @returns {Notices} those of them that can be shown
+ */
+function checkNotices({ announcement, maintenance }) {
+  const list = Array.isArray(maintenance) ? maintenance.slice(0, NOTICES_MAX) : [];
+  return {
+    announcement: checkNotice(announcement),
+    maintenance: list.flatMap((entry) => {
+      const notice = checkNotice(entry);
+      if (!notice || typeof entry.cluster !== "string") return [];
+      return [{ ...notice, cluster: entry.cluster, group: typeof entry.group === "string" ? entry.group : null }];
+    }),
+  };
+}
+
+/**
+ * @param {any} notice
+ * @returns {Notice | null}
+ */
+function checkNotice(notice) {
+  if (!isObject(notice) || typeof notice.text !== "string") return null;
+  const severity = ["info", "warning", "critical"].includes(notice.severity) ? notice.severity : "info";
+  return { text: notice.text, severity, until: Number.isFinite(notice.until) ? notice.until : null };
 }
 
 /**
@@ -83,7 +120,7 @@ export function checkSnapshot(body) {
   for (const cluster of body.clusters) {
     if (!isClusterSnapshot(cluster)) throw new Error(`the snapshot of cluster ${JSON.stringify(cluster?.name)} is incomplete`);
   }
-  return body;
+  return { ...body, ...checkNotices(body) };
 }
 
 /** @param {any} cluster */

@@ -1,110 +1,222 @@
 /**
- * The cells. They are built once; after that only those that changed are touched.
+ * All clusters with their cells. Cells exist only near the screen, so a fleet of 100,000 shards costs what fits on it.
  *
+ * @import {Chunk} from "./chunk.js"
+ * @import {Shape} from "./layout.js"
  * @import {Cluster, Store} from "./store.js"
+ * @import {View} from "./view.js"
  * @typedef {{cluster: Cluster, id: number}} Place
- * @typedef {object} Block one cluster on the page
- * @property {Cluster} cluster
- * @property {HTMLElement} section
- * @property {HTMLElement} count
- * @property {HTMLElement} note what is to be said about the cluster as a whole
- * @property {HTMLElement} box of all cells
- * @property {HTMLElement[]} cells by id
- * @property {number} focused the cell that the Tab key leads to
  */
 
-import { createElement, findPart, writeText } from "./elements.js";
-import { CHUNK_CELLS, fitGrid } from "./layout.js";
+import { Area } from "./area.js";
+import { writeText } from "./elements.js";
+import { BLOCK_GAP, fitBlocks, fitColumns, fitGrid } from "./layout.js";
 import { findSilence } from "./verdict.js";
-import { nameShard, sayCluster, sayOnline } from "./words.js";
+import { PLAIN_VIEW, isMoving } from "./view.js";
+import { sayCluster } from "./words.js";
 
-/** Up to so many shards, clusters share a line of the page, and have shorter rows (as in cells.css). */
-const SMALL = 16;
-const SMALL_COLUMNS = 8;
 /** Room for the ids on the left, in CSS pixels a digit. */
 const DIGIT_WIDTH = 7;
+/** How far beyond the screen cells are made. */
+const NEAR = "1000px 0px";
+/** So many chunks beyond that may keep their cells: those that somebody jumped to. */
+const SPARE_MAX = 16;
+/** Shards change places at most so often. */
+const SETTLE_MS = 1000;
+/** Paper has no scrolling, but an end. */
+const PRINTED_MAX = 20_000;
 
 export class Grid {
   /** @param {HTMLElement} root */
   constructor(root) {
     this.root = root;
-    /** @type {Block[]} */
-    this.blocks = [];
+    /** @type {Area[]} */
+    this.areas = [];
     this.shape = -1;
-    this.columns = 16;
-    /** @type {Set<Element>} chunks that can be seen: only they blink */
+    /** @type {Shape | null} */
+    this.layout = null;
+    this.view = PLAIN_VIEW;
+    /** @type {WeakMap<Element, Chunk>} */
+    this.chunks = new WeakMap();
+    /** @type {Set<Chunk>} that can be seen: only they blink */
     this.visible = new Set();
+    /** @type {Chunk[]} with cells, although they are far away */
+    this.spare = [];
     this.beats = 0;
-    this.watcher = new IntersectionObserver((entries) => {
-      for (const entry of entries) {
-        if (entry.isIntersecting) this.visible.add(entry.target);
-        else this.visible.delete(entry.target);
-      }
-    });
+    /** Whether shards may be in the wrong places since states changed, and when they were last put right. */
+    this.isStale = false;
+    this.arrangedAt = 0;
+    this.near = new IntersectionObserver((entries) => this.followNear(entries), { rootMargin: NEAR });
+    this.seen = new IntersectionObserver((entries) => this.followSeen(entries));
     new ResizeObserver(() => this.fit()).observe(root);
+    window.addEventListener("beforeprint", () => this.fillForPrint());
   }
 
   /** @param {Store} store */
   draw(store) {
     if (this.shape !== store.shape) {
-      this.build(store.clusters);
+      this.build(store);
       this.shape = store.shape;
     }
-    for (const block of this.blocks) drawBlock(block);
+    let isMoved = false;
+    for (const area of this.areas) {
+      const change = area.follow();
+      if (change === "moved") {
+        area.arrange(this.view);
+        isMoved = true;
+      } else if (change === "drawn") {
+        area.redraw();
+        this.isStale ||= isMoving(this.view);
+      }
+      if (area.draw()) this.isStale ||= isMoving(this.view);
+    }
+    if (isMoved) this.fit();
   }
 
-  /** @param {Cluster[]} clusters */
-  build(clusters) {
+  /** @param {Store} store */
+  build(store) {
     const focused = this.find(document.activeElement);
-    this.watcher.disconnect();
+    this.near.disconnect();
+    this.seen.disconnect();
     this.visible.clear();
-    this.blocks = clusters.map(buildBlock);
-    this.root.replaceChildren(...this.blocks.map((block) => block.section));
+    this.spare = [];
+    this.areas = store.clusters.map((cluster) => new Area(cluster, store, this.view));
+    this.root.replaceChildren(...this.areas.map((area) => area.section));
     this.fit();
-    for (const { box } of this.blocks) {
-      for (const chunk of box.children) this.watcher.observe(chunk);
-    }
-    const again = focused && clusters.find(({ name, total }) => name === focused.cluster.name && focused.id < total);
+    const again = focused && store.clusters.find(({ name, total }) => name === focused.cluster.name && focused.id < total);
     if (again) this.focus({ cluster: again, id: focused.id });
   }
 
+  /** @param {View} view */
+  show(view) {
+    this.view = view;
+    this.arrange();
+  }
+
+  /** Puts every shard where the view wants it. */
+  arrange() {
+    this.isStale = false;
+    this.arrangedAt = performance.now();
+    for (const area of this.areas) area.arrange(this.view);
+    this.fit();
+  }
+
   /**
-   * Says of each cluster as a whole what its cells do not.
+   * Says of each cluster as a whole what its cells do not, and puts shards in their places, unless somebody is about to
+   * touch one.
    * @param {number} now the server's time up to which the picture is true
    * @param {boolean} isOld
    */
   tick(now, isOld) {
-    for (const { cluster, note } of this.blocks) {
+    for (const { cluster, note } of this.areas) {
       const sentence = sayCluster(cluster, findSilence(cluster, now), now, isOld);
       note.hidden = sentence === "";
       writeText(note, sentence);
     }
+    const isTouched = this.root.matches(":hover") || this.root.contains(document.activeElement);
+    if (this.isStale && !isTouched && performance.now() - this.arrangedAt >= SETTLE_MS) this.arrange();
   }
 
   /** Chooses the size of the cells for the present width. */
   fit() {
-    const largest = Math.max(1, ...this.blocks.map((block) => block.cluster.total));
+    if (this.areas.length === 0) return;
+    const largest = Math.max(1, ...this.areas.map(({ cluster }) => cluster.total));
     const gutter = 10 + DIGIT_WIDTH * String(largest).length;
-    const { columns, pitch, gap } = fitGrid(this.root.clientWidth - gutter, largest, devicePixelRatio);
-    this.columns = columns;
-    const width = gutter + columns * pitch - gap;
-    this.root.style.setProperty("--columns", String(columns));
-    for (const [name, size] of Object.entries({ pitch, gap, gutter, width })) this.root.style.setProperty(`--${name}`, `${size}px`);
-    for (const { cluster, box } of this.blocks) {
-      if (!cluster.isSized) continue;
-      const inLast = cluster.total % CHUNK_CELLS || CHUNK_CELLS;
-      box.style.setProperty("--rows", String(CHUNK_CELLS / columns));
-      const last = /** @type {HTMLElement} */ (box.lastElementChild);
-      last.style.setProperty("--rows", String(Math.ceil(inLast / this.columnsOf(cluster))));
-    }
+    const layout = this.measure(largest, gutter);
+    this.layout = layout;
+    const width = this.areas.some((area) => area.groups)
+      ? layout.across * (layout.blockWidth + BLOCK_GAP) - BLOCK_GAP
+      : gutter + layout.columns * layout.pitch - layout.gap;
+    const sizes = { pitch: layout.pitch, gap: layout.gap, gutter, width, "block-width": layout.blockWidth };
+    for (const [name, size] of Object.entries(sizes)) this.root.style.setProperty(`--${name}`, `${size}px`);
+    const counts = { columns: layout.columns, across: layout.across, "block-columns": layout.blockColumns };
+    for (const [name, count] of Object.entries(counts)) this.root.style.setProperty(`--${name}`, String(count));
+    for (const area of this.areas) this.lay(area, layout);
   }
 
   /**
-   * @param {Cluster} cluster
-   * @returns {number} cells in a row
+   * @param {number} largest
+   * @param {number} gutter
+   * @returns {Shape}
    */
-  columnsOf(cluster) {
-    return cluster.total <= SMALL ? SMALL_COLUMNS : this.columns;
+  measure(largest, gutter) {
+    const width = this.root.clientWidth;
+    const grouped = this.areas.filter((area) => area.groups);
+    if (grouped.length === 0) {
+      const rows = fitGrid(width - gutter, largest, devicePixelRatio);
+      return { ...rows, blockColumns: 8, blockWidth: 0, across: 1 };
+    }
+    const largestGroup = Math.max(...grouped.map((area) => area.groups?.largest ?? 1));
+    const blocks = Math.max(...grouped.map((area) => area.arrangement.blocks.length));
+    const shape = fitBlocks(width, largestGroup, Math.max(1, blocks), devicePixelRatio);
+    return { ...shape, columns: fitColumns(width - gutter, shape.pitch) };
+  }
+
+  /**
+   * @param {Area} area
+   * @param {Shape} layout
+   */
+  lay(area, layout) {
+    const { added, removed } = area.lay(layout);
+    for (const chunk of removed) {
+      this.near.unobserve(chunk.box);
+      this.seen.unobserve(chunk.box);
+      this.visible.delete(chunk);
+      this.spare = this.spare.filter((spare) => spare !== chunk);
+    }
+    for (const chunk of added) {
+      this.chunks.set(chunk.box, chunk);
+      this.near.observe(chunk.box);
+      this.seen.observe(chunk.box);
+    }
+  }
+
+  /** @param {IntersectionObserverEntry[]} entries */
+  followNear(entries) {
+    for (const entry of entries) {
+      const chunk = this.chunks.get(entry.target);
+      if (!chunk) continue;
+      chunk.isNear = entry.isIntersecting;
+      if (chunk.isNear && !chunk.isLive) chunk.fill();
+      else if (!chunk.isNear) this.drop(chunk);
+      chunk.area.keepStop();
+    }
+  }
+
+  /** @param {IntersectionObserverEntry[]} entries */
+  followSeen(entries) {
+    for (const entry of entries) {
+      const chunk = this.chunks.get(entry.target);
+      if (!chunk) continue;
+      if (entry.isIntersecting) this.visible.add(chunk);
+      else this.visible.delete(chunk);
+    }
+  }
+
+  /** @param {Chunk} chunk that is far away; the one with the focus stays */
+  drop(chunk) {
+    if (!chunk.isLive) return;
+    if (chunk.box.contains(document.activeElement)) this.keep(chunk);
+    else chunk.clear();
+  }
+
+  /** @param {Chunk} chunk */
+  keep(chunk) {
+    this.spare = this.spare.filter((spare) => spare !== chunk && !spare.isNear);
+    this.spare.push(chunk);
+    if (this.spare.length <= SPARE_MAX) return;
+    const oldest = this.spare.shift();
+    if (oldest && !oldest.box.contains(document.activeElement)) oldest.clear();
+    oldest?.area.keepStop();
+  }
+
+  /**
+   * @param {EventTarget | null} target
+   * @returns {Area | null}
+   */
+  areaOf(target) {
+    const section = target instanceof Element ? target.closest("[data-cluster]") : null;
+    return this.areas.find((area) => area.section === section) ?? null;
   }
 
   /**
@@ -113,19 +225,25 @@ export class Grid {
    */
   find(target) {
     const cell = target instanceof Element ? target.closest(".cell") : null;
-    const section = cell?.closest("[data-cluster]");
-    const block = this.blocks.find((candidate) => candidate.section === section);
-    const id = Number(cell instanceof HTMLElement ? cell.dataset.shard : NaN);
-    return block && id in block.cells ? { cluster: block.cluster, id } : null;
+    const area = cell && this.areaOf(cell);
+    const id = Number(cell instanceof HTMLElement ? (cell.dataset.shard ?? NaN) : NaN);
+    return area && id < area.cluster.total ? { cluster: area.cluster, id } : null;
   }
 
   /**
    * @param {Place} place
-   * @returns {HTMLElement | null}
+   * @returns {HTMLElement | null} its cell, made if need be; null when the view does not show it
    */
-  cell(place) {
-    const block = this.blocks.find(({ cluster }) => cluster === place.cluster);
-    return block?.cells[place.id] ?? null;
+  cell({ cluster, id }) {
+    const area = this.areas.find((candidate) => candidate.cluster === cluster);
+    const chunk = area?.chunkOf(id);
+    if (!area || !chunk) return null;
+    if (!chunk.isLive) {
+      chunk.fill();
+      this.keep(chunk);
+      area.keepStop();
+    }
+    return area.peek(id);
   }
 
   /**
@@ -133,13 +251,31 @@ export class Grid {
    * @param {Place} place
    */
   focus(place) {
-    const block = this.blocks.find(({ cluster }) => cluster === place.cluster);
-    if (!block) return;
-    block.cells[block.focused].tabIndex = -1;
-    block.focused = place.id;
-    block.cells[place.id].tabIndex = 0;
-    block.cells[place.id].focus({ preventScroll: true });
-    block.cells[place.id].scrollIntoView({ block: "nearest" });
+    const area = this.areas.find(({ cluster }) => cluster === place.cluster);
+    const cell = this.cell(place);
+    if (!area || !cell) return;
+    area.moveStop(place.id);
+    cell.focus({ preventScroll: true });
+    cell.scrollIntoView({ block: "nearest" });
+  }
+
+  /**
+   * @param {EventTarget | null} target the box of a cluster's cells, which has the focus while its cell is out of sight
+   * @returns {Place | null} where the focus belongs
+   */
+  findStop(target) {
+    const area = this.areas.find(({ box }) => box === target);
+    return area ? { cluster: area.cluster, id: area.stop } : null;
+  }
+
+  /**
+   * @param {string} key
+   * @param {Place} place
+   * @returns {Place | null} where the key leads; null when it leads nowhere
+   */
+  step(key, { cluster, id }) {
+    const next = this.areas.find((area) => area.cluster === cluster)?.step(key, id) ?? null;
+    return next === null ? null : { cluster, id: next };
   }
 
   /**
@@ -147,99 +283,34 @@ export class Grid {
    * @param {Place[]} places the only cells that shall have this class
    */
   mark(className, places) {
-    for (const cell of this.root.querySelectorAll(`.${className}`)) cell.classList.remove(className);
-    for (const place of places) this.cell(place)?.classList.add(className);
+    for (const area of this.areas) {
+      const ids = places.filter(({ cluster }) => cluster === area.cluster).map(({ id }) => id);
+      area.mark(className, ids);
+    }
   }
 
   /** Lets the cells that were just heard blink, as far as they can be seen. */
   beat() {
     this.beats += 1;
     const name = this.beats % 2 === 0 ? "even" : "odd";
-    for (const { cluster, box, cells } of this.blocks) {
-      for (const [index, chunk] of Array.from(box.children).entries()) {
-        if (this.visible.has(chunk)) beatChunk(cluster, cells, index * CHUNK_CELLS, name);
+    for (const { area, cells, cut } of this.visible) {
+      const { heard } = area.cluster;
+      for (const [index, cell] of cells.entries()) {
+        const id = area.idAt(cut.start + index);
+        if ((heard[id >> 3] >> (id & 7)) & 1) cell.dataset.beat = name;
       }
     }
   }
-}
 
-/**
- * @param {Cluster} cluster
- * @param {HTMLElement[]} cells
- * @param {number} first
- * @param {string} name a different one each time starts the animation again
- */
-function beatChunk(cluster, cells, first, name) {
-  const end = Math.min(first + CHUNK_CELLS, cluster.total);
-  for (let id = first; id < end; id += 1) {
-    if ((cluster.heard[id >> 3] >> (id & 7)) & 1) cells[id].dataset.beat = name;
-  }
-}
-
-/** @param {Block} block */
-function drawBlock({ cluster, cells, count }) {
-  const dirty = cluster.takeDirty();
-  for (const id of dirty) drawCell(cells[id], cluster, id);
-  if (dirty.length > 0) count.textContent = sayOnline(cluster);
-}
-
-/**
- * @param {HTMLElement} cell
- * @param {Cluster} cluster
- * @param {number} id
- */
-function drawCell(cell, cluster, id) {
-  cell.dataset.state = String(cluster.states[id]);
-  cell.setAttribute("aria-label", nameShard(cluster, id));
-}
-
-/**
- * @param {Cluster} cluster
- * @returns {Block}
- */
-function buildBlock(cluster) {
-  const template = /** @type {HTMLTemplateElement} */ (document.getElementById("cluster-template"));
-  const section = /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true));
-  const name = findPart(section, ".cluster-name");
-  const count = findPart(section, ".cluster-count");
-  const note = findPart(section, ".cluster-note");
-  const box = findPart(section, ".cells");
-  section.dataset.cluster = cluster.name;
-  section.classList.toggle("is-small", cluster.total <= SMALL);
-  name.textContent = cluster.name;
-  count.textContent = sayOnline(cluster);
-  section.setAttribute("aria-label", `Cluster ${cluster.name}`);
-  box.setAttribute("aria-label", `Shards of ${cluster.name}`);
-  const cells = buildCells(cluster, box);
-  if (cells.length > 0) cells[0].tabIndex = 0;
-  box.hidden = cells.length === 0;
-  cluster.takeDirty();
-  return { cluster, section, box, count, note, cells, focused: 0 };
-}
-
-/**
- * @param {Cluster} cluster
- * @param {HTMLElement} box
- * @returns {HTMLElement[]} by id
- */
-function buildCells(cluster, box) {
-  const model = createElement("div", "cell");
-  model.setAttribute("role", "option");
-  /** @type {HTMLElement[]} */
-  const cells = [];
-  for (let first = 0; first < cluster.total; first += CHUNK_CELLS) {
-    const chunk = createElement("div", "chunk");
-    const end = Math.min(first + CHUNK_CELLS, cluster.total);
-    chunk.setAttribute("role", "presentation");
-    if (cluster.total > SMALL) chunk.dataset.first = String(first);
-    for (let id = first; id < end; id += 1) {
-      const cell = /** @type {HTMLElement} */ (model.cloneNode());
-      cell.dataset.shard = String(id);
-      drawCell(cell, cluster, id);
-      cells.push(cell);
-      chunk.append(cell);
+  /** Makes all cells that fit on some sheets of paper. What is far from the screen is dropped again as one scrolls. */
+  fillForPrint() {
+    let left = PRINTED_MAX;
+    for (const { chunks } of this.areas) {
+      for (const chunk of chunks) {
+        left -= chunk.cut.end - chunk.cut.start;
+        if (left < 0) return;
+        if (!chunk.isLive) chunk.fill();
+      }
     }
-    box.append(chunk);
   }
-  return cells;
 }

@@ -12,6 +12,10 @@ const TEXT_LENGTH_MAX = 4000;
 const INVISIBLE = /[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]/g;
 const LINK = /\b(?:channels|guilds|events)\/(@me|%40me|\d+)/i;
 const INVITE = /\bdiscord\.gg\/|\bdiscord(?:app)?\.com\/invite\//i;
+/** "shard 12", "#12", "shard 12 of main"; and "main 12", "main/12", where there is such a cluster. */
+const SHARD = /^(?:shard\s*#?|#)\s*(\d{1,6})(?:\s*(?:of|on|in|von|de|\/|,)?\s+([\w-]{1,64}))?$/i;
+const CLUSTER_FIRST = /^([\w-]{1,64})[\s/:#]+(?:shard\s*#?)?(\d{1,6})$/i;
+const DIRECT = /^(?:@me|dms?|direct messages?)$/i;
 const MENTION = /<(?:#|@[!&]?|a?:\w+:)\d+>/;
 
 /**
@@ -19,8 +23,9 @@ const MENTION = /<(?:#|@[!&]?|a?:\w+:)\d+>/;
  * @typedef {{kind: "empty"}
  *   | {kind: "guild", guild: bigint}
  *   | {kind: "direct"}
+ *   | {kind: "shard", shard: number, cluster: string | null}
  *   | {kind: "unclear", why: Unclear}} Question
- *   `direct`: direct messages, which belong to no server
+ *   `direct`: direct messages, which belong to no server · `shard`: of one cluster, or of each
  */
 
 /**
@@ -39,29 +44,51 @@ export function shardOfGuild(guild, total) {
  *
  * @param {Question} question
  * @param {number} total 0 while it is not known
- * @returns {number | null} null when the question names no server, or the total is not known
+ * @param {string} [name] of the cluster
+ * @returns {number | null} null when the question names none of this cluster, or the total is not known
  */
-export function shardOfQuestion(question, total) {
+export function shardOfQuestion(question, total, name = "") {
   if (total === 0) return null;
+  if (question.kind === "shard") {
+    const isMeant = question.cluster === null || question.cluster === name;
+    return isMeant && question.shard < total ? question.shard : null;
+  }
   if (question.kind === "guild") return shardOfGuild(question.guild, total);
   return question.kind === "direct" ? 0 : null;
 }
 
 /**
- * Understands a server's ID or a link to a channel or message, with blanks and other text around it.
+ * Understands a server's ID, a link to a channel or message, with blanks and other text around it, or a shard's number.
  *
  * @param {string} text
+ * @param {string[]} [clusters] the names that there are
  * @returns {Question}
  */
-export function parseQuestion(text) {
+export function parseQuestion(text, clusters = []) {
   const clean = text.slice(0, TEXT_LENGTH_MAX).normalize("NFKC").replace(INVISIBLE, "").trim();
   if (clean === "") return { kind: "empty" };
-  if (clean.toLowerCase() === "@me") return { kind: "direct" };
+  if (DIRECT.test(clean)) return { kind: "direct" };
+  const shard = findShard(clean, clusters);
+  if (shard) return shard;
   const link = LINK.exec(clean);
   if (link) return /me$/i.test(link[1]) ? { kind: "direct" } : asGuild(link[1]);
   if (INVITE.test(clean)) return unclear("invite");
   if (MENTION.test(clean)) return unclear("mention");
   return findId(clean);
+}
+
+/**
+ * @param {string} text
+ * @param {string[]} clusters
+ * @returns {Question | null}
+ */
+function findShard(text, clusters) {
+  const [, number, after] = SHARD.exec(text) ?? [];
+  const [, before, last] = CLUSTER_FIRST.exec(text) ?? [];
+  const name = after ?? (number === undefined ? before : undefined);
+  const cluster = clusters.find((known) => known === name) ?? clusters.find((known) => known.toLowerCase() === name?.toLowerCase());
+  if (number !== undefined && name === undefined) return { kind: "shard", shard: Number(number), cluster: null };
+  return cluster === undefined ? null : { kind: "shard", shard: Number(number ?? last), cluster };
 }
 
 /**
@@ -99,11 +126,14 @@ function unclear(why) {
 }
 
 /**
- * @param {string} fragment of the page's address, `#guild=...`
+ * @param {string} fragment of the page's address: `#guild=...`, `#shard=12` or `#shard=main/12`
  * @returns {string | null} what it asks for, as one would type it
  */
 export function readFragment(fragment) {
-  return new URLSearchParams(fragment.replace(/^#/, "")).get("guild");
+  const asked = new URLSearchParams(fragment.replace(/^#/, ""));
+  const shard = asked.get("shard");
+  if (shard !== null) return /^\d+$/.test(shard) ? `shard ${shard}` : shard;
+  return asked.get("guild");
 }
 
 /**
@@ -111,6 +141,10 @@ export function readFragment(fragment) {
  * @returns {string} the fragment that leads back to it, empty when there is none
  */
 export function writeFragment(question) {
-  if (question.kind === "guild") return `#guild=${question.guild}`;
-  return question.kind === "direct" ? "#guild=@me" : "";
+  switch (question.kind) {
+    case "guild": return `#guild=${question.guild}`;
+    case "direct": return "#guild=@me";
+    case "shard": return `#shard=${question.cluster === null ? "" : `${question.cluster}/`}${question.shard}`;
+    default: return "";
+  }
 }

@@ -6,23 +6,31 @@
  * @import {Place} from "./grid.js"
  */
 
-import { applyBranding, findAddresses, loadConfig } from "./branding.js";
+import { findAddresses, loadConfig } from "./branding.js";
 import { ServerClock } from "./clock.js";
 import { attachControls, mayBlink } from "./controls.js";
 import { findPart, writeText } from "./elements.js";
 import { Feed } from "./feed.js";
 import { Grid } from "./grid.js";
+import { createHistoryReader } from "./history.js";
+import { chooseLanguage, loadLanguage, translatePage } from "./language.js";
 import { Legend } from "./legend.js";
 import { Panel } from "./panel.js";
 import { attachPointing } from "./pointing.js";
+import { Polling } from "./polling.js";
 import { Search } from "./search.js";
+import { readLanguage } from "./settings.js";
 import { createSnapshotReader } from "./snapshot.js";
 import { Status } from "./status.js";
 import { Store } from "./store.js";
 import { Sync } from "./sync.js";
 import { Tooltip } from "./tooltip.js";
+import { Upgrade } from "./upgrade.js";
 
 const REFRESH_MS = 60_000;
+const OUTAGES_MS = 10 * 60_000;
+/** Not all viewers at the same moment. */
+const OUTAGES_SPREAD_MS = 5000;
 
 /** The page: what it knows, and what shows it. */
 class Page {
@@ -32,12 +40,18 @@ class Page {
     this.clock = new ServerClock();
     this.store = new Store();
     this.grid = new Grid(findPart(document, "#clusters"));
-    this.legend = new Legend(findPart(document, "#legend"));
+    this.legend = new Legend(findPart(document, "#legend"), (view) => this.show(view));
     this.tooltip = new Tooltip(findPart(document, "#tooltip"));
-    this.status = new Status((text) => writeText(findPart(document, "#spoken-connection"), text));
+    this.history = createHistoryReader(addresses.history);
+    this.status = new Status(config, {
+      onConnection: (text) => writeText(findPart(document, "#spoken-connection"), text),
+      onVerdict: (text) => writeText(findPart(document, "#spoken-verdict"), text),
+      onWell: () => this.readOutagesSoon(),
+    });
     this.panel = new Panel(findPart(document, "#panel"), {
       onStep: (place) => this.select(place, false),
       onClose: (place) => this.deselect(place),
+      readTransitions: ({ cluster, id }) => this.history.readTransitions(cluster.name, id),
     });
     this.search = new Search(this.store, {
       onPlaces: (places) => this.grid.mark("is-found", places),
@@ -56,6 +70,19 @@ class Page {
       onChange: () => this.drawSoon(),
       onLost: () => this.feed.fail(),
     });
+    this.polling = new Polling({
+      poll: () => this.sync.poll(),
+      countFailures: () => (this.feed.phase === "open" ? 0 : this.feed.failures),
+      isHidden: () => document.hidden,
+    });
+    this.upgrade = new Upgrade(config.build, {
+      reload: () => location.reload(),
+      isBusy: () => !document.hidden && (this.panel.place !== null || document.activeElement === this.search.input),
+      isHidden: () => document.hidden,
+      schedule: (action, delayMs) => void setTimeout(action, delayMs),
+      storage: keepForTab(),
+    });
+    this.grid.view = this.legend.view;
     this.isDrawing = false;
     this.shape = -1;
     /** The first cell of an answer that came before there were cells. */
@@ -63,9 +90,16 @@ class Page {
     /** @type {HTMLAnchorElement} */ (findPart(document, "#plain")).href = addresses.plain.href;
   }
 
+  /** @param {import("./view.js").View} view */
+  show(view) {
+    this.tooltip.hide();
+    this.grid.show(view);
+  }
+
   /** @param {Frame} frame */
   accept(frame) {
     this.sync.accept(frame);
+    if (frame.op === "hello") this.upgrade.note(frame.payload.build);
     if (frame.op === "pulse" && !document.hidden && mayBlink()) this.grid.beat();
   }
 
@@ -119,6 +153,7 @@ class Page {
   tick() {
     const now = this.clock.now();
     const { store, feed, sync } = this;
+    store.useNotices(now);
     // Other clusters have come, and are about to be drawn.
     if (store.hasPicture && this.shape !== store.shape) return;
     this.status.drawConnection({
@@ -127,6 +162,7 @@ class Page {
       silence: feed.silence(),
       hasPicture: store.hasPicture,
       joined: sync.joined,
+      isPolling: this.polling.isAlive() && !sync.joined,
       clock: now,
       completeAt: sync.completeAt,
       now: store.now,
@@ -141,6 +177,13 @@ class Page {
     this.search.speak(now, isOld);
     this.panel.update(now, isOld);
     this.tooltip.update(now, isOld);
+  }
+
+  /** Asks what happened lately: only shown when all is well, and never in a hurry. */
+  readOutagesSoon() {
+    setTimeout(async () => {
+      this.status.outages = (await this.history.readOutages()) ?? this.status.outages;
+    }, Math.random() * OUTAGES_SPREAD_MS);
   }
 
   /**
@@ -208,6 +251,7 @@ function attachWorld(page) {
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) return;
     page.feed.hurry();
+    void page.polling.watch();
     page.drawSoon();
   });
 }
@@ -224,16 +268,29 @@ function measureHeader() {
 function startTimers(page) {
   setInterval(() => {
     page.feed.watch();
+    void page.polling.watch();
     if (!document.hidden) page.tick();
   }, 1000);
   setInterval(() => {
     if (!document.hidden) void page.sync.refresh();
   }, REFRESH_MS);
+  setInterval(() => {
+    if (!document.hidden) page.readOutagesSoon();
+  }, OUTAGES_MS);
+}
+
+/** @returns {Pick<Storage, "getItem" | "setItem">} a browser that keeps nothing says so when it is used */
+function keepForTab() {
+  return {
+    getItem: (name) => sessionStorage.getItem(name),
+    setItem: (name, value) => sessionStorage.setItem(name, value),
+  };
 }
 
 async function start() {
-  const config = await loadConfig();
-  applyBranding(config);
+  const config = loadConfig();
+  await loadLanguage(chooseLanguage(readLanguage(), config.language, navigator.languages));
+  translatePage(document);
   attachControls();
   const page = new Page(config);
   attachCells(page);

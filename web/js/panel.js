@@ -1,16 +1,20 @@
 /**
  * @import {Place} from "./grid.js"
+ * @import {Transition} from "./history.js"
  */
 
 import { createElement, findPart, writeText } from "./elements.js";
-import { STATES } from "./states.js";
-import { explainShard, listFacts } from "./words.js";
+import { explainShard, listFacts, nameShard, nameState, sayTransition } from "./words.js";
+import { findZombie } from "./zombie.js";
 
 /** Everything that is known about one shard: a card on a wide screen, a sheet at the bottom of a phone. */
 export class Panel {
   /**
    * @param {HTMLElement} box
-   * @param {{onStep: (place: Place) => void, onClose: (place: Place) => void}} handlers
+   * @param {object} handlers
+   * @param {(place: Place) => void} handlers.onStep
+   * @param {(place: Place) => void} handlers.onClose
+   * @param {(place: Place) => Promise<Transition[] | null>} handlers.readTransitions
    */
   constructor(box, handlers) {
     this.box = box;
@@ -22,6 +26,11 @@ export class Panel {
     this.state = findPart(box, ".panel-state");
     this.meaning = findPart(box, ".panel-meaning");
     this.facts = findPart(box, ".panel-facts");
+    this.changes = findPart(box, ".panel-changes");
+    /** @type {Transition[]} of this shard, the newest first */
+    this.transitions = [];
+    /** Of which shard, in which state, they were asked for. */
+    this.asked = "";
     this.back = findPart(box, ".panel-back");
     this.next = findPart(box, ".panel-next");
     this.back.addEventListener("click", () => this.step(-1));
@@ -83,13 +92,43 @@ export class Panel {
     if (!this.place) return;
     const { cluster, id } = this.place;
     const state = cluster.states[id];
-    writeText(this.title, `Shard ${id} of ${cluster.name}`);
+    writeText(this.title, nameShard(cluster, id));
     this.cell.dataset.state = String(state);
-    writeText(this.state, STATES[state].name);
+    writeText(this.state, nameState(state));
     writeText(this.meaning, explainShard(cluster, id));
     this.back.toggleAttribute("disabled", id === 0);
     this.next.toggleAttribute("disabled", id === cluster.total - 1);
-    this.writeFacts(listFacts(cluster, id, now, isOld));
+    this.writeFacts(listFacts(cluster, id, now, isOld, findZombie(cluster, id)));
+    this.askForChanges(`${cluster.name} ${id} ${state} ${cluster.since[id]}`);
+    this.writeChanges(now);
+  }
+
+  /** @param {string} about another shard, or another state of it: then there is something new */
+  askForChanges(about) {
+    if (!this.place || about === this.asked) return;
+    const { place } = this;
+    const isOther = !about.startsWith(this.asked.split(" ", 2).join(" ") + " ");
+    this.asked = about;
+    // What is shown of the same shard stays until the answer is there.
+    if (isOther) this.transitions = [];
+    void this.handlers.readTransitions(place).then((transitions) => {
+      if (this.asked === about && transitions) this.transitions = transitions;
+    });
+  }
+
+  /** @param {number} now */
+  writeChanges(now) {
+    const list = findPart(this.changes, "ol");
+    // One is no more than what the facts say.
+    this.changes.hidden = this.transitions.length < 2;
+    while (list.children.length > this.transitions.length) list.lastElementChild?.remove();
+    this.transitions.forEach((transition, index) => {
+      const row = list.children[index] ?? list.appendChild(buildChange());
+      const [what, when] = sayTransition(transition, now);
+      findPart(row, ".cell").dataset.state = String(transition.state);
+      writeText(findPart(row, ".change-what"), what);
+      writeText(findPart(row, "small"), when);
+    });
   }
 
   /** @param {[term: string, value: string, note?: string][]} facts */
@@ -102,6 +141,13 @@ export class Panel {
       writeText(findPart(row, "dd small"), note ?? "");
     });
   }
+}
+
+/** @returns {HTMLElement} */
+function buildChange() {
+  const row = createElement("li");
+  row.append(createElement("span", "cell"), createElement("span", "change-what"), createElement("small"));
+  return row;
 }
 
 /** @returns {HTMLElement} */

@@ -4,8 +4,6 @@
  * @import {Grid, Place} from "./grid.js"
  */
 
-import { moveFocus } from "./layout.js";
-
 /**
  * @typedef {object} Handlers
  * @property {(place: Place, byKey: boolean) => void} onOpen a click, or Enter
@@ -35,6 +33,8 @@ export function attachPointing(grid, handlers) {
     handlers.onOpen(place, false);
   });
   root.addEventListener("focusin", (event) => {
+    const stop = grid.findStop(event.target);
+    if (stop) return grid.focus(stop);
     const place = grid.find(event.target);
     if (place && event.target instanceof Element && event.target.matches(":focus-visible")) handlers.onPoint(place);
   });
@@ -57,9 +57,8 @@ function pressKey(event, grid, handlers) {
     return;
   }
   if (event.key === "Escape") handlers.onEscape();
-  const { cluster } = place;
-  const id = moveFocus(event.key, place.id, cluster.total, grid.columnsOf(cluster));
-  if (id === null) return;
+  const next = grid.step(event.key, place);
+  if (!next) return;
   event.preventDefault();
-  if (id !== place.id) grid.focus({ cluster, id });
+  if (next.id !== place.id) grid.focus(next);
 }

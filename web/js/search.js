@@ -8,10 +8,12 @@
 
 import { createElement, findPart, writeText } from "./elements.js";
 import { parseQuestion, readFragment, shardOfQuestion, writeFragment } from "./guild.js";
-import { explainUnclear, sayAnswer, sayUnsized } from "./words.js";
+import { getWords } from "./language.js";
+import { explainUnclear, sayAnswer, sayOutOfRange, sayUnsized } from "./words.js";
 
 /** After so long without a key the question counts as asked. */
 const PAUSE_MS = 1000;
+const COPIED_MS = 3000;
 
 export class Search {
   /**
@@ -34,6 +36,9 @@ export class Search {
     this.answer = findPart(document, "#answer");
     this.problem = findPart(document, "#answer-problem");
     this.rows = findPart(document, "#answer-rows");
+    this.help = /** @type {HTMLDetailsElement} */ (findPart(document, "#answer-help"));
+    this.copy = findPart(document, "#answer-copy");
+    this.link = /** @type {HTMLInputElement} */ (findPart(document, "#answer-link"));
     this.listen();
   }
 
@@ -56,7 +61,30 @@ export class Search {
       this.clear();
       this.input.focus();
     });
+    this.copy.addEventListener("click", () => void this.copyLink());
+    document.addEventListener("keydown", (event) => {
+      if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
+      event.preventDefault();
+      this.input.focus();
+      this.input.select();
+    });
     window.addEventListener("hashchange", () => this.readAddress());
+  }
+
+  /** Not every browser lets a page write to the clipboard: then the link is there to be copied by hand. */
+  async copyLink() {
+    const words = getWords();
+    try {
+      await navigator.clipboard.writeText(location.href);
+      this.copy.textContent = words.copied;
+      this.handlers.announce(words.copied);
+      setTimeout(() => writeText(this.copy, words.copyLink), COPIED_MS);
+    } catch {
+      this.link.hidden = false;
+      this.link.value = location.href;
+      this.link.setAttribute("aria-label", words.copyByHand);
+      this.link.select();
+    }
   }
 
   /** Takes the question from the page's address, for links such as `#guild=...`. */
@@ -76,7 +104,7 @@ export class Search {
   ask(inEarnest) {
     clearTimeout(this.timer);
     if (!inEarnest) this.spoken = null;
-    const question = parseQuestion(this.input.value);
+    const question = parseQuestion(this.input.value, this.store.clusters.map((cluster) => cluster.name));
     // Half a number is no mistake yet.
     this.question = question.kind === "unclear" && !inEarnest ? { kind: "empty" } : question;
     this.keepAddress();
@@ -97,25 +125,37 @@ export class Search {
   /** @returns {Place[]} one for each cluster whose size is known */
   places() {
     return this.store.clusters.flatMap((cluster) => {
-      const id = shardOfQuestion(this.question, cluster.total);
+      const id = shardOfQuestion(this.question, cluster.total, cluster.name);
       return id === null ? [] : [{ cluster, id }];
     });
   }
 
   /** @returns {string[]} what is to be said of the others, if the question is a good one */
   gaps() {
-    const isGood = this.question.kind === "guild" || this.question.kind === "direct";
-    return isGood ? this.store.clusters.filter((cluster) => !cluster.isSized).map(sayUnsized) : [];
+    const { question } = this;
+    const { clusters } = this.store;
+    if (question.kind === "empty" || question.kind === "unclear") return [];
+    const meant = question.kind === "shard" && question.cluster !== null ? clusters.filter(({ name }) => name === question.cluster) : clusters;
+    const unsized = meant.filter((cluster) => !cluster.isSized).map(sayUnsized);
+    if (question.kind !== "shard" || this.places().length > 0) return unsized;
+    return [...meant.filter((cluster) => cluster.isSized).map((cluster) => sayOutOfRange(cluster, question.shard)), ...unsized];
   }
 
   /** Works the answer out anew: the question or the clusters changed. */
   update() {
+    // A name that was not known when it was asked for may be known now.
+    if (this.question.kind === "unclear" && this.store.hasPicture) {
+      this.question = parseQuestion(this.input.value, this.store.clusters.map((cluster) => cluster.name));
+    }
     const places = this.places();
     this.handlers.onPlaces(places);
     const problem = this.question.kind === "unclear" ? explainUnclear(this.question.why) : this.gaps().join(" ");
     this.answer.hidden = places.length === 0 && problem === "";
     this.problem.hidden = problem === "";
     writeText(this.problem, problem);
+    this.help.hidden = this.question.kind !== "unclear";
+    this.copy.hidden = places.length === 0;
+    this.link.hidden = true;
     this.rows.replaceChildren(...places.map(buildRow));
   }
 
@@ -154,6 +194,11 @@ export class Search {
     const sentences = places.map(({ cluster, id }) => `${sayAnswer(this.question, cluster, id, now, isOld).join(": ")}.`);
     this.handlers.announce([...sentences, ...gaps].join(" "));
   }
+}
+
+/** @param {EventTarget | null} target whether what is typed there goes somewhere */
+function isTyping(target) {
+  return target instanceof HTMLElement && (target.isContentEditable || /^(?:INPUT|TEXTAREA|SELECT)$/.test(target.tagName));
 }
 
 /** @returns {HTMLElement} */

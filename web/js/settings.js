@@ -5,9 +5,13 @@
  * @typedef {"auto" | "light" | "dark"} Theme
  */
 
-/** `early.js` reads the theme under the same name. */
+/** The first script of index.html reads the theme under the same name. */
 const THEME = "glance.theme";
 const PULSE = "glance.pulse";
+const LANGUAGE = "glance.language";
+const PROBLEMS_FIRST = "glance.problems-first";
+/** The first script of index.html reads this one, too. */
+const PALETTE = "glance.palette";
 
 /** @returns {Theme} */
 export function readTheme() {
@@ -20,6 +24,38 @@ export function chooseTheme(theme) {
   if (theme === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
   remember(THEME, theme);
+}
+
+/** @returns {boolean} whether what needs help is shown first */
+export function readProblemsFirst() {
+  return recall(PROBLEMS_FIRST) === "on";
+}
+
+/** @param {boolean} on */
+export function chooseProblemsFirst(on) {
+  remember(PROBLEMS_FIRST, on ? "on" : "off");
+}
+
+/** @returns {"standard" | "safe"} safe: told apart by most people who see colours differently */
+export function readPalette() {
+  return recall(PALETTE) === "safe" ? "safe" : "standard";
+}
+
+/** @param {string} palette */
+export function choosePalette(palette) {
+  if (palette === "safe") document.documentElement.dataset.palette = "safe";
+  else delete document.documentElement.dataset.palette;
+  remember(PALETTE, palette);
+}
+
+/** @returns {string} the tag of a language; empty: the browser's */
+export function readLanguage() {
+  return recall(LANGUAGE) ?? "";
+}
+
+/** @param {string} tag */
+export function chooseLanguageTag(tag) {
+  remember(LANGUAGE, tag);
 }
 
 /** @returns {boolean} whether cells blink when they are heard */

@@ -1,38 +1,63 @@
 /**
- * The top of the page: how the bots are, and whether this page still knows.
+ * The top of the page: how the bots are, and whether this page still knows. The tab's title and icon say the same.
  *
+ * @import {Config} from "./branding.js"
  * @import {Condition, Facts} from "./connection.js"
+ * @import {Outage} from "./history.js"
  * @import {Store} from "./store.js"
+ * @import {Mood} from "./verdict.js"
  */
 
 import { agePicture, judgeConnection } from "./connection.js";
 import { findPart, writeText } from "./elements.js";
-import { findSilence, judgeFleet } from "./verdict.js";
-import { announceConnection, CONNECTION_LABELS, sayConnection, sayLastKnown, sayVerdict } from "./words.js";
+import { getWords } from "./language.js";
+import { announceConnection, cutTitle, labelConnection, sayAnnouncement, sayConnection, sayLastKnown, sayLately, sayVerdict } from "./sentences.js";
+import { joinMoods, judgeFleet, tallyFleet } from "./verdict.js";
+import { sayUntil } from "./words.js";
 
 /** Short interruptions are not worth a banner. */
 const OLD_S = 3;
-/** A condition is announced when it has lasted so long: a flapping line must not chatter. */
+/** What is announced has lasted so long: a flapping line must not chatter. */
 const SETTLED_MS = 1500;
+/** From this length on, a heading is set in smaller type. */
+const LONG = 80;
 
 export class Status {
-  /** @param {(text: string) => void} announce to screen readers */
-  constructor(announce) {
-    this.announce = announce;
+  /**
+   * @param {Config} config
+   * @param {object} handlers
+   * @param {(text: string) => void} handlers.onConnection to be said to screen readers
+   * @param {(text: string) => void} handlers.onVerdict to be said to screen readers
+   * @param {() => void} handlers.onWell all is well, for the first time or again
+   */
+  constructor(config, handlers) {
+    this.config = config;
+    this.handlers = handlers;
     /** @type {Condition} */
     this.condition = "loading";
     this.announced = "";
     this.isOld = false;
     /** The server's time up to which the picture is true: now, unless it is old. */
     this.asOf = NaN;
+    this.isWell = false;
+    /** What was said of the fleet last. */
+    this.spoken = "";
+    /** @type {Outage[]} */
+    this.outages = [];
     /** @type {ReturnType<typeof setTimeout> | undefined} */
-    this.timer = undefined;
+    this.connectionTimer = undefined;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.verdictTimer = undefined;
     this.connection = findPart(document, "#connection");
     this.label = findPart(document, "#connection-label");
     this.banner = findPart(document, "#banner");
     this.bannerText = findPart(document, "#banner-text");
     this.verdict = findPart(document, "#verdict");
     this.sentence = findPart(document, "#verdict-text");
+    this.about = findPart(document, "#verdict-about");
+    this.facts = findPart(document, "#verdict-facts");
+    this.lately = findPart(document, "#lately");
+    this.icon = /** @type {HTMLLinkElement} */ (document.querySelector("#icon"));
     this.picture = findPart(document, "#clusters");
   }
 
@@ -49,7 +74,7 @@ export class Status {
     const lasting = condition === "unjudged" ? facts.clock - unjudgedAt : age;
     const sentence = isOld || age === null ? sayConnection(condition, lasting, retryIn, hasFailed) : "";
     this.connection.dataset.condition = condition;
-    writeText(this.label, CONNECTION_LABELS[condition]);
+    writeText(this.label, labelConnection(condition, facts.isPolling));
     this.banner.hidden = sentence === "";
     this.banner.dataset.condition = condition;
     writeText(this.bannerText, sentence);
@@ -64,24 +89,68 @@ export class Status {
 
   /** @param {Condition} condition */
   announceLater(condition) {
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => {
+    clearTimeout(this.connectionTimer);
+    this.connectionTimer = setTimeout(() => {
       const text = announceConnection(condition);
       if (text === "" || text === this.announced) return;
       this.announced = text;
-      this.announce(text);
+      this.handlers.onConnection(text);
     }, SETTLED_MS);
   }
 
   /** @param {Store} store */
   drawVerdict(store) {
     if (!store.hasPicture) return;
-    const verdict = judgeFleet(store.clusters.map((cluster) => {
-      const { name, total, counts } = cluster;
-      return { name, total, counts, isSilent: findSilence(cluster, this.asOf) !== null };
-    }));
-    const sentence = sayVerdict(verdict, store.clusters.length > 1);
-    this.verdict.dataset.mood = verdict.mood;
-    writeText(this.sentence, this.isOld ? sayLastKnown(sentence) : sentence);
+    const verdict = judgeFleet(tallyFleet(store, this.asOf));
+    const { announcement } = store;
+    const facts = sayVerdict(verdict);
+    const isAnnounced = announcement !== null && !this.isOld;
+    const sentence = this.isOld ? sayLastKnown(verdict, this.condition) : isAnnounced ? sayAnnouncement(announcement) : facts;
+    const mood = this.isOld ? "none" : isAnnounced ? joinMoods(verdict.mood, announcement) : verdict.mood;
+    this.verdict.dataset.mood = mood;
+    this.verdict.classList.toggle("is-long", sentence.length > LONG);
+    writeText(this.sentence, sentence);
+    writeText(this.about, isAnnounced ? this.sayAbout(announcement) : "");
+    this.about.hidden = !isAnnounced;
+    this.facts.hidden = !isAnnounced;
+    this.facts.dataset.mood = verdict.mood;
+    writeText(findPart(this.facts, "span"), isAnnounced ? facts : "");
+    const isWell = verdict.mood === "good" && !this.isOld;
+    writeText(this.lately, isWell ? sayLately(this.outages, this.asOf) : "");
+    this.drawTab(sentence, mood);
+    this.speakLater(`${mood} ${isAnnounced} ${verdict.kind}`, sentence);
+    if (isWell && !this.isWell) this.handlers.onWell();
+    this.isWell = isWell;
+  }
+
+  /** @param {import("./frames.js").Notice} announcement */
+  sayAbout({ severity, until }) {
+    const what = getWords().severities[severity];
+    return until === null ? what : `${what}, ${sayUntil(until, this.asOf)}`;
+  }
+
+  /**
+   * @param {string} sentence
+   * @param {Mood} mood
+   */
+  drawTab(sentence, mood) {
+    const title = `${cutTitle(sentence)} · ${this.config.title}`;
+    if (document.title !== title) document.title = title;
+    const icon = `${this.config.assets}/icons/mood-${mood}.svg`;
+    if (this.icon.getAttribute("href") !== icon) this.icon.setAttribute("href", icon);
+  }
+
+  /**
+   * Says the verdict to a screen reader when it is another one, and not each time when a number in it changes.
+   * @param {string} kind
+   * @param {string} sentence
+   */
+  speakLater(kind, sentence) {
+    if (kind === this.spoken) return;
+    const isFirst = this.spoken === "";
+    this.spoken = kind;
+    clearTimeout(this.verdictTimer);
+    // What is there at the start is read with the page.
+    if (!isFirst) this.verdictTimer = setTimeout(() => this.handlers.onVerdict(this.sentence.textContent ?? sentence), SETTLED_MS);
   }
 }

@@ -2,7 +2,7 @@
  * The picture that the page holds: columns per cluster, and a list of what changed since it was last drawn.
  * It knows nothing of the screen or the network.
  *
- * @import {Changes, ClusterSnapshot, ClusterVersions, Details, Pulse, ShardChange, Snapshot, Times, Version} from "./frames.js"
+ * @import {Changes, ClusterSnapshot, ClusterVersions, Details, Notice, Notices, Pulse, ShardChange, Snapshot, Times, Version} from "./frames.js"
  */
 
 import { decodeBitmap, eachBit } from "./bitmap.js";
@@ -34,6 +34,8 @@ export class Cluster {
     this.counts[0] = total;
     /** @type {Record<string, Details>} by id */
     this.details = {};
+    /** @type {{all: Notice | null, groups: Map<string, Notice>}} what is under maintenance at present */
+    this.maintenance = { all: null, groups: new Map() };
     /** @type {Version[]} of each block */
     this.versions = [];
     /** @type {Uint8Array} which shards were heard in the last second */
@@ -52,6 +54,30 @@ export class Cluster {
   /** Whether a bot has said how many shards it has. */
   get isSized() {
     return this.total > 0;
+  }
+
+  /**
+   * @param {number} id
+   * @returns {Notice | null} the maintenance that the shard is under
+   */
+  maintenanceOf(id) {
+    const { all, groups } = this.maintenance;
+    if (all || groups.size === 0) return all;
+    const group = this.details[id]?.group;
+    return group === undefined ? null : (groups.get(group) ?? null);
+  }
+
+  /** @param {number} id */
+  isMaintained(id) {
+    return this.maintenanceOf(id) !== null;
+  }
+
+  /** Every cell is to be drawn again. */
+  touchAll() {
+    for (let id = 0; id < this.total; id += 1) {
+      if (this.isDirty[id] === 0) this.dirty.push(id);
+    }
+    this.isDirty.fill(1);
   }
 
   /**
@@ -97,6 +123,44 @@ export class Store {
     this.judging = true;
     /** The server's time when this page first saw that nobody is flagged; NaN while silence is judged. */
     this.unjudgedAt = NaN;
+    /** @type {Notices} what the operators tell; see `useNotices` */
+    this.notices = { announcement: null, maintenance: [] };
+    /** @type {Notice | null} the announcement, until it ends */
+    this.announcement = null;
+  }
+
+  /** @param {Notices} notices */
+  applyNotices({ announcement, maintenance }) {
+    this.notices = { announcement, maintenance };
+  }
+
+  /**
+   * Notices begin and end: called now and then.
+   * @param {number} now the server's time
+   */
+  useNotices(now) {
+    /** @param {Notice | null} notice */
+    const lasts = (notice) => notice !== null && (notice.until === null || !(notice.until <= now));
+    this.announcement = lasts(this.notices.announcement) ? this.notices.announcement : null;
+    const maintenance = this.notices.maintenance.filter(lasts);
+    for (const cluster of this.clusters) {
+      const own = maintenance.filter((entry) => entry.cluster === cluster.name);
+      const all = own.find((entry) => entry.group === null) ?? null;
+      const groups = new Map(own.filter((entry) => entry.group !== null).map((entry) => [String(entry.group), entry]));
+      const before = cluster.maintenance;
+      cluster.maintenance = { all, groups };
+      const isSame = (all === null) === (before.all === null)
+        && groups.size === before.groups.size && [...groups.keys()].every((group) => before.groups.has(group));
+      if (!isSame) cluster.touchAll();
+    }
+  }
+
+  /**
+   * @param {Cluster} cluster
+   * @param {number} id
+   */
+  isMaintained(cluster, id) {
+    return cluster.isMaintained(id);
   }
 
   /**
@@ -148,6 +212,7 @@ export class Store {
     });
     const same = old.length === this.clusters.length && old.every((cluster, index) => cluster === this.clusters[index]);
     if (!same || !this.hasPicture) this.shape += 1;
+    this.applyNotices(snapshot);
     this.hasPicture = true;
   }
 

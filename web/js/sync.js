@@ -86,6 +86,9 @@ export class Sync {
         this.setClock(frame.payload.now);
         store.applyPulse(frame.payload);
         break;
+      case "notices":
+        store.applyNotices(frame.payload);
+        break;
       case "resync":
       case "clusters":
         this.strangers = 0;
@@ -139,6 +142,32 @@ export class Sync {
     if (!this.joined || this.reading || this.cancel) return;
     this.demandNoOlder();
     await this.read(true);
+  }
+
+  /**
+   * Asks once while there is no feed.
+   * @returns {Promise<boolean>} whether there was an answer
+   */
+  async poll() {
+    if (this.joined || this.isEnough !== null || this.reading || this.cancel) return false;
+    this.reading = true;
+    const { generation } = this;
+    /** @type {Snapshot | null} */
+    let snapshot = null;
+    let isAnswered = true;
+    try {
+      snapshot = await this.with.readSnapshot(true);
+    } catch {
+      isAnswered = false;
+    }
+    if (generation !== this.generation) return false;
+    this.reading = false;
+    if (snapshot) this.take(snapshot);
+    // The feed came meanwhile, and waits for a snapshot.
+    else if (this.isEnough !== null) this.readSoon(0);
+    else if (isAnswered) this.completeAt = this.with.clock.now();
+    this.with.onChange();
+    return isAnswered;
   }
 
   /** @param {ClusterVersions[]} versions */

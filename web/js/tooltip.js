@@ -3,7 +3,7 @@
  */
 
 import { findPart, writeText } from "./elements.js";
-import { sayShard } from "./words.js";
+import { nameShard, sayShard } from "./words.js";
 
 /** Between the tooltip and the cell or the window's edge, in CSS pixels. */
 const DISTANCE = 8;
@@ -47,7 +47,7 @@ export class Tooltip {
   update(now, isOld) {
     if (!this.place || !this.cell) return;
     const { cluster, id } = this.place;
-    writeText(this.title, `Shard ${id} of ${cluster.name}`);
+    writeText(this.title, nameShard(cluster, id));
     writeText(this.text, sayShard(cluster, id, now, isOld));
     // Other words have another width.
     this.follow();

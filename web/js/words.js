@@ -1,141 +1,70 @@
 /**
- * Every sentence that scripts put on the page, in one place.
+ * The sentences about the fleet, its clusters and shards: what is said, and in which order. The words themselves are in
+ * language/.
  *
+ * @import {Notice} from "./frames.js"
  * @import {Cluster} from "./store.js"
  * @import {Question, Unclear} from "./guild.js"
- * @import {Verdict} from "./verdict.js"
- * @import {Condition} from "./connection.js"
+ * @import {Zombie} from "./zombie.js"
+ * @import {Transition} from "./history.js"
  */
 
 import { describeAge, describeDuration } from "./durations.js";
-import { OFFLINE, ONLINE, STATES, UNHEALTHY } from "./states.js";
+import { fill, getFormats, getWords } from "./language.js";
+import { OFFLINE, ONLINE, UNHEALTHY } from "./states.js";
 
-const number = new Intl.NumberFormat("en");
-const timeOfDay = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
-const dateAndTime = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 /** A time that is less long ago needs no date. */
 const DATE_FROM_S = 12 * 3600;
 
 /** @param {number} count */
 export function formatCount(count) {
-  return number.format(count);
+  return getFormats().number.format(count);
 }
 
 /**
  * @param {number} seconds Unix time
  * @param {number} now the server's time
  */
-function formatMoment(seconds, now) {
-  return (now - seconds < DATE_FROM_S ? timeOfDay : dateAndTime).format(seconds * 1000);
+export function formatMoment(seconds, now) {
+  const { time, dateAndTime } = getFormats();
+  return (Math.abs(now - seconds) < DATE_FROM_S ? time : dateAndTime).format(seconds * 1000);
 }
 
 /**
- * @param {number} count
- * @param {string} singular
- * @param {string} plural
+ * @param {number} until Unix seconds
+ * @param {number} now the server's time
+ * @returns {string} such as "until 14:30"
  */
-function plural(count, singular, plural) {
-  return `${formatCount(count)} ${count === 1 ? singular : plural}`;
+export function sayUntil(until, now) {
+  const { shortTime, dateAndTime } = getFormats();
+  const time = (until - now < DATE_FROM_S ? shortTime : dateAndTime).format(until * 1000);
+  return fill(getWords().until, { time });
 }
 
-/** @param {string[]} names */
-function list(names) {
-  if (names.length > 4) return `${names.slice(0, 3).join(", ")} and ${names.length - 3} more`;
-  return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names[names.length - 1]}`;
+/** @param {number} state */
+export function nameState(state) {
+  return getWords().states[state];
 }
 
-// --- the verdict -----------------------------------------------------------------------------------------------------
-
-/**
- * @param {string} verdict
- * @returns {string} the verdict of a picture that is old
- */
-export function sayLastKnown(verdict) {
-  return `Last known: ${verdict.charAt(0).toLowerCase()}${verdict.slice(1)}`;
-}
-
-/**
- * @param {Verdict} verdict
- * @param {boolean} severalClusters whether names are needed to tell which one is meant
- */
-export function sayVerdict({ kind, count, total, clusters }, severalClusters) {
-  const where = severalClusters ? ` of ${list(clusters)}` : "";
-  const shards = plural(total, "shard", "shards");
-  const part = count === total ? `All ${shards}` : `${formatCount(count)} of ${shards}`;
-  const are = count === 1 ? "is" : "are";
-  switch (kind) {
-    case "online": return total === 1 ? "The one shard is online" : `All ${formatCount(total)} shards are online`;
-    case "unheard": return `Nothing is heard from ${list(clusters)}`;
-    case "down": return `${part}${where} ${are} down`;
-    case "moving": return `${part}${where} ${are} restarting`;
-    case "partly": return `All is well; ${plural(count, "shard has", "shards have")} not reported yet`;
-    case "silent": return "No shard has reported yet";
-    case "empty": return "No bots are configured yet";
-  }
-}
-
-// --- the connection --------------------------------------------------------------------------------------------------
-
-/** @type {Record<Condition, string>} */
-export const CONNECTION_LABELS = {
-  offline: "Offline",
-  loading: "Connecting",
-  lost: "Reconnecting",
-  stalled: "No answer",
-  deaf: "Out of touch",
-  unjudged: "Live",
-  live: "Live",
-};
-
-/**
- * The line below the header when something is wrong with the connection.
- *
- * @param {Condition} condition
- * @param {number | null} age of the picture in seconds; for `unjudged`, for how long silence was not judged
- * @param {number} retryIn seconds
- * @param {boolean} hasFailed whether asking for the picture has failed
- * @returns {string} empty when there is nothing to say
- */
-export function sayConnection(condition, age, retryIn, hasFailed) {
-  const picture = age === null || Number.isNaN(age) ? "" : ` This picture is ${describeDuration(age)} old.`;
-  const retry = retryIn >= 1 ? ` Trying again in ${describeDuration(retryIn)}.` : " Trying again now.";
-  switch (condition) {
-    case "offline": return `Your device is offline, so this page hears nothing.${picture} It goes on by itself when the network is back.`;
-    case "loading": return hasFailed ? "The dashboard does not answer yet. Trying again." : "";
-    case "lost": return `Your browser cannot reach the dashboard.${picture}${retry}`;
-    case "stalled": return `Your browser hears nothing from the dashboard any more.${picture} Waiting for it.`;
-    case "deaf": return `The dashboard cannot hear the bots. They may well be fine: it cannot say.${picture} It goes on by itself.`;
-    case "unjudged": return sayUnjudged(age);
-    case "live": return "";
-  }
-}
-
-/** @param {number | null} age for how long this page has known it, in seconds */
-function sayUnjudged(age) {
-  const lasting = age === null || !(age >= 2) ? "" : ` It has been so for ${describeDuration(age)}.`;
-  return `The dashboard may have missed something, so it gives every shard time to speak before it calls one silent.${lasting}`;
-}
-
-/**
- * What a screen reader says when the condition changes: no ages, which would be read again and again.
- *
- * @param {Condition} condition
- */
-export function announceConnection(condition) {
-  switch (condition) {
-    case "live":
-    case "unjudged": return "Connected. The page is live.";
-    case "loading": return "";
-    case "offline": return "Your device is offline. The page shows an old picture.";
-    case "deaf": return "The dashboard cannot hear the bots. The page shows an old picture.";
-    default: return "Your browser cannot reach the dashboard. The page shows an old picture and tries again.";
-  }
+/** @param {number} state */
+export function explainState(state) {
+  return getWords().stateMeanings[state];
 }
 
 // --- a cluster -------------------------------------------------------------------------------------------------------
 
+/** @param {Cluster} cluster */
+export function nameCluster(cluster) {
+  return fill(getWords().cluster, { cluster: cluster.name });
+}
+
+/** @param {Cluster} cluster */
+export function nameShards(cluster) {
+  return fill(getWords().shardsOf, { cluster: cluster.name });
+}
+
 /**
- * The line of a cluster that as a whole is not heard, or has no shards yet.
+ * The line of a cluster that is under maintenance, as a whole is not heard, or has no shards yet.
  *
  * @param {Cluster} cluster
  * @param {number | null} silence as found by findSilence
@@ -144,12 +73,58 @@ export function announceConnection(condition) {
  * @returns {string} empty when there is nothing to say
  */
 export function sayCluster(cluster, silence, now, isOld) {
-  if (!cluster.isSized) return "Its shards appear here when the bot has said how many there are.";
-  if (silence === null) return "";
-  const name = cluster.name.charAt(0).toUpperCase() + cluster.name.slice(1);
-  const lasting = Number.isNaN(silence) ? "for a time that is not known" : `for ${describeDuration(now - silence)}`;
-  if (isOld) return `${name} had not been heard ${lasting} when this picture was new.`;
-  return `${name} has not been heard ${lasting}; that is all that is known.`;
+  const words = getWords();
+  const maintenance = sayMaintenanceOf(cluster, now);
+  if (!cluster.isSized) return [...maintenance, words.unsized].join(" ");
+  if (cluster.maintenance.all || silence === null) return maintenance.join(" ");
+  const lasting = Number.isNaN(silence) ? words.unknownTime : fill(words.forDuration, { duration: describeDuration(now - silence) });
+  const silent = fill(isOld ? words.silentThen : words.silentNow, { cluster: cluster.name, lasting });
+  return [silent, ...maintenance].join(" ");
+}
+
+/**
+ * @param {Cluster} cluster
+ * @param {number} now
+ * @returns {string[]}
+ */
+function sayMaintenanceOf({ maintenance }, now) {
+  const all = maintenance.all ? [sayMaintenance(maintenance.all, now)] : [];
+  const groups = Array.from(maintenance.groups, ([group, notice]) => sayMaintenance(notice, now, group));
+  return [...all, ...groups];
+}
+
+/**
+ * @param {Notice} notice
+ * @param {number} now
+ * @param {string} [group]
+ */
+export function sayMaintenance({ text, until }, now, group) {
+  const words = getWords();
+  const values = { text, group: group ?? "", until: until === null ? "" : sayUntil(until, now) };
+  if (group === undefined) return fill(until === null ? words.maintenanceOpen : words.maintenance, values);
+  return fill(until === null ? words.groupMaintenanceOpen : words.groupMaintenance, values);
+}
+
+/** @param {Cluster} cluster */
+export function sayOnline(cluster) {
+  if (!cluster.isSized) return getWords().sizeUnknown;
+  return fill(getWords().countOnline, { online: cluster.online, total: cluster.total });
+}
+
+/** @param {Cluster} cluster none of whose shards is in a state that is shown */
+export function sayNothingShown(cluster) {
+  return fill(getWords().nothingShown, { cluster: cluster.name });
+}
+
+/**
+ * @param {string | null} name null: the shards without a group
+ * @param {number} part of a group that is cut
+ */
+export function nameGroup(name, part = 0) {
+  const words = getWords();
+  // A number alone could be taken for a shard's.
+  const label = name === null ? words.noGroup : /^\d+$/.test(name) ? fill(words.group, { group: name }) : name;
+  return part > 0 ? `${label} (${formatCount(part + 1)})` : label;
 }
 
 // --- a shard ---------------------------------------------------------------------------------------------------------
@@ -157,10 +132,30 @@ export function sayCluster(cluster, silence, now, isOld) {
 /**
  * @param {Cluster} cluster
  * @param {number} id
- * @returns {string} a cell's name for screen readers
  */
 export function nameShard(cluster, id) {
-  return `Shard ${id}, ${STATES[cluster.states[id]].word}`;
+  return fill(getWords().shardOf, { id: String(id), cluster: cluster.name });
+}
+
+/**
+ * @param {Cluster} cluster
+ * @param {number} id
+ * @param {Zombie | null} [zombie]
+ * @param {boolean} [isMaintained]
+ * @returns {string} a cell's name for screen readers
+ */
+export function nameCell(cluster, id, zombie = null, isMaintained = false) {
+  const words = getWords();
+  const state = zombie ? sayZombie(zombie) : words.stateWords[cluster.states[id]];
+  const shard = fill(words.shardNamed, { id: String(id), state });
+  const group = cluster.details[id]?.group;
+  const named = group === undefined ? shard : fill(words.inGroup, { shard, group });
+  return isMaintained ? `${named}, ${words.maintained}` : named;
+}
+
+/** @param {Zombie} zombie */
+export function sayZombie(zombie) {
+  return zombie === "idle" ? getWords().zombieIdle : getWords().zombieSlow;
 }
 
 /**
@@ -171,10 +166,14 @@ export function nameShard(cluster, id) {
  * @returns {string} such as "online for 3 days, last heard 6 seconds ago"
  */
 export function sayShard(cluster, id, now, isOld = false) {
-  if (Number.isNaN(cluster.since[id])) return isOld ? "last known: not reported" : "not known yet: it has not reported";
-  const { word } = STATES[cluster.states[id]];
-  const state = isOld ? `last known: ${word}` : `${word} for ${describeDuration(now - cluster.since[id])}`;
-  return [state, sayBefore(cluster, id), sayHeard(cluster, id, now)].filter((part) => part !== "").join(", ");
+  const words = getWords();
+  if (Number.isNaN(cluster.since[id])) return isOld ? words.neverReportedThen : words.neverReported;
+  const state = words.stateWords[cluster.states[id]];
+  const lasting = isOld
+    ? fill(words.lastKnownState, { state })
+    : fill(words.stateFor, { state, duration: describeDuration(now - cluster.since[id]) });
+  const maintained = cluster.isMaintained(id) ? words.maintained : "";
+  return [lasting, maintained, sayBefore(cluster, id), sayHeard(cluster, id, now)].filter((part) => part !== "").join(", ");
 }
 
 /**
@@ -183,7 +182,8 @@ export function sayShard(cluster, id, now, isOld = false) {
  * @returns {string} only an unhealthy shard's former state matters: it says what it was doing when it fell silent
  */
 function sayBefore(cluster, id) {
-  return cluster.states[id] === UNHEALTHY ? `was ${STATES[cluster.previous[id]].word} before` : "";
+  if (cluster.states[id] !== UNHEALTHY) return "";
+  return fill(getWords().wasBefore, { state: getWords().stateWords[cluster.previous[id]] });
 }
 
 /**
@@ -193,7 +193,7 @@ function sayBefore(cluster, id) {
  */
 function sayHeard(cluster, id, now) {
   const heard = cluster.lastHeard[id];
-  return Number.isNaN(heard) ? "" : `last heard ${describeAge(now - heard)}`;
+  return Number.isNaN(heard) ? "" : fill(getWords().lastHeard, { ago: describeAge(now - heard) });
 }
 
 /**
@@ -203,21 +203,26 @@ function sayHeard(cluster, id, now) {
  * @param {number} id
  * @param {number} now
  * @param {boolean} [isOld] as in sayShard
+ * @param {Zombie | null} [zombie]
  * @returns {[term: string, value: string, note?: string][]}
  */
-export function listFacts(cluster, id, now, isOld = false) {
+export function listFacts(cluster, id, now, isOld = false, zombie = null) {
+  const words = getWords();
   /** @type {[string, string, string?][]} */
   const facts = [];
   const since = cluster.since[id];
   const heard = cluster.lastHeard[id];
+  if (zombie) facts.push([words.suspicion, sayZombie(zombie)]);
+  const maintenance = cluster.maintenanceOf(id);
+  if (maintenance) facts.push([words.maintenanceFact, maintenance.text, maintenance.until === null ? "" : sayUntil(maintenance.until, now)]);
   if (!Number.isNaN(since)) {
-    const lasting = isOld ? "when last known" : `for ${describeDuration(now - since)}`;
-    facts.push(["In this state", lasting, `since ${formatMoment(since, now)}`]);
+    const lasting = isOld ? words.whenLastKnown : fill(words.forDuration, { duration: describeDuration(now - since) });
+    facts.push([words.inThisState, lasting, fill(words.since, { time: formatMoment(since, now) })]);
+    facts.push([words.stateBefore, words.states[cluster.previous[id]]]);
   }
-  if (cluster.states[id] === UNHEALTHY) facts.push(["State before", STATES[cluster.previous[id]].name]);
   facts.push(Number.isNaN(heard)
-    ? ["Last health check", "none so far"]
-    : ["Last health check", describeAge(now - heard), `at ${formatMoment(heard, now)}`]);
+    ? [words.lastCheck, words.noneSoFar]
+    : [words.lastCheck, describeAge(now - heard), fill(words.at, { time: formatMoment(heard, now) })]);
   return facts.concat(listDetails(cluster, id));
 }
 
@@ -227,15 +232,16 @@ export function listFacts(cluster, id, now, isOld = false) {
  * @returns {[term: string, value: string][]}
  */
 function listDetails(cluster, id) {
+  const words = getWords();
   const details = cluster.details[id] ?? {};
   /** @type {[string, string][]} */
   const facts = [];
-  if (details.group !== undefined) facts.push(["Group", details.group]);
-  if (details.latency_ms !== undefined) facts.push(["Latency", `${number.format(Math.round(details.latency_ms))} ms`]);
-  if (details.guilds !== undefined) facts.push(["Servers", number.format(details.guilds)]);
-  if (details.unavailable_guilds) facts.push(["Unavailable servers", number.format(details.unavailable_guilds)]);
-  if (details.events_per_s !== undefined) facts.push(["Events", `${number.format(details.events_per_s)} a second`]);
-  if (details.version !== undefined) facts.push(["Version", details.version]);
+  if (details.group !== undefined) facts.push([words.groupFact, details.group]);
+  if (details.latency_ms !== undefined) facts.push([words.latency, fill(words.latencyValue, { n: Math.round(details.latency_ms) })]);
+  if (details.guilds !== undefined) facts.push([words.servers, formatCount(details.guilds)]);
+  if (details.unavailable_guilds) facts.push([words.unavailable, formatCount(details.unavailable_guilds)]);
+  if (details.events_per_s !== undefined) facts.push([words.events, fill(words.eventsValue, { n: details.events_per_s })]);
+  if (details.version !== undefined) facts.push([words.version, details.version]);
   return facts;
 }
 
@@ -246,13 +252,27 @@ function listDetails(cluster, id) {
  * @param {number} id
  */
 export function explainShard(cluster, id) {
-  const limit = cluster.timeout === null ? "too long" : `more than ${describeDuration(cluster.timeout)}`;
+  const words = getWords();
+  const limit = cluster.timeout === null ? words.tooLong : fill(words.moreThan, { duration: describeDuration(cluster.timeout) });
   switch (cluster.states[id]) {
-    case ONLINE: return "The bot answers on the servers of this shard.";
-    case UNHEALTHY: return `This shard is silent: nothing was heard from it for ${limit}, so the bot may not answer on its servers.`;
-    case OFFLINE: return "The bot does not answer on the servers of this shard.";
-    default: return STATES[cluster.states[id]].meaning;
+    case ONLINE: return words.explainOnline;
+    case UNHEALTHY: return fill(words.explainUnhealthy, { limit });
+    case OFFLINE: return words.explainOffline;
+    default: return words.stateMeanings[cluster.states[id]];
   }
+}
+
+/**
+ * One of the last changes.
+ *
+ * @param {Transition} transition
+ * @param {number} now
+ * @returns {[what: string, when: string]} "online → unhealthy", "12:30:01, silent for too long"
+ */
+export function sayTransition({ at, state, previous, cause }, now) {
+  const words = getWords();
+  const why = cause === null ? "" : `, ${words.causes[cause]}`;
+  return [`${words.states[previous]} → ${words.states[state]}`, `${formatMoment(at, now)}${why}`];
 }
 
 // --- the search ------------------------------------------------------------------------------------------------------
@@ -268,10 +288,11 @@ export function explainShard(cluster, id) {
  * @returns {[where: string, how: string]} "Your server is on shard 12 of main (group 3)", "online for 3 days, ..."
  */
 export function sayAnswer(question, cluster, id, now, isOld = false) {
-  const subject = question.kind === "direct" ? "Direct messages are" : "Your server is";
+  const words = getWords();
+  const text = { guild: words.yourServer, direct: words.directMessages }[question.kind === "guild" ? "guild" : "direct"];
+  const where = fill(question.kind === "shard" ? words.theShard : text, { id: String(id), cluster: cluster.name });
   const group = cluster.details[id]?.group;
-  const where = `${subject} on shard ${id} of ${cluster.name}${group === undefined ? "" : ` (group ${group})`}`;
-  return [where, sayShard(cluster, id, now, isOld)];
+  return [group === undefined ? where : fill(words.withGroup, { where, group }), sayShard(cluster, id, now, isOld)];
 }
 
 /**
@@ -279,26 +300,18 @@ export function sayAnswer(question, cluster, id, now, isOld = false) {
  * @param {Cluster} cluster
  */
 export function sayUnsized(cluster) {
-  return `The number of shards of ${cluster.name} is not known yet, so its shard cannot be told.`;
+  return fill(getWords().sizeUnknownOf, { cluster: cluster.name });
 }
 
-/** @type {Record<Unclear, string>} */
-const UNCLEAR = {
-  invite: "An invite link does not say the server's ID. Paste a link to a channel or a message instead.",
-  mention: "That is a mention, not the ID of a server. Paste a link to a channel or a message instead.",
-  several: "There is more than one ID in that. Paste only the server's.",
-  too_long: "That number is too long for a server ID, which has 17 to 20 digits.",
-  too_short: "That number is too short for a server ID, which has 17 to 20 digits.",
-  no_number: "There is no server ID in that. Paste a link to a channel or message of your server, or its ID (17 to 20 digits).",
-};
+/**
+ * @param {Cluster} cluster
+ * @param {number} id of a shard that it does not have
+ */
+export function sayOutOfRange(cluster, id) {
+  return fill(getWords().outOfRange, { cluster: cluster.name, id: String(id), last: String(cluster.total - 1) });
+}
 
 /** @param {Unclear} why */
 export function explainUnclear(why) {
-  return UNCLEAR[why];
-}
-
-/** @param {Cluster} cluster */
-export function sayOnline(cluster) {
-  if (!cluster.isSized) return "size not known yet";
-  return `${formatCount(cluster.online)}/${formatCount(cluster.total)} online`;
+  return getWords().unclear[why];
 }

@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 
 const css = await readFile(new URL("../css/colours.css", import.meta.url), "utf8");
-const [light, darkBySystem, darkByChoice] = css.split(/:root/).slice(1).map(readProperties);
+const [light, darkBySystem, darkByChoice, safe, safeDarkBySystem, safeDark] = css.split(/:root/).slice(1).map(readProperties);
 
 /** @param {string} block */
 function readProperties(block) {
@@ -33,9 +33,13 @@ function contrast(one, other) {
 test("both dark lists are the same", () => {
   assert.deepEqual(darkByChoice, darkBySystem);
   assert.deepEqual(Object.keys(light).sort(), Object.keys(darkByChoice).sort());
+  assert.deepEqual(safeDark, safeDarkBySystem);
+  assert.deepEqual(Object.keys(safe).sort(), Object.keys(safeDark).sort());
 });
 
-for (const [theme, colours] of Object.entries({ light, dark: darkByChoice })) {
+for (const [theme, colours] of Object.entries({
+  light, dark: darkByChoice, "safe light": { ...light, ...safe }, "safe dark": { ...darkByChoice, ...safeDark },
+})) {
   /**
    * @param {number} least
    * @param {string} front

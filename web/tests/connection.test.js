@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { agePicture, judgeConnection } from "../js/connection.js";
-import { announceConnection, sayConnection } from "../js/words.js";
+import { announceConnection, sayConnection } from "../js/sentences.js";
 
 /** @type {import("../js/connection.js").Facts} */
 const FINE = {
@@ -16,6 +16,7 @@ const FINE = {
   now: 2000,
   heard: 1999.5,
   unheardAt: NaN,
+  isPolling: false,
   judging: true,
 };
 
@@ -26,6 +27,8 @@ const CASES = [
   ["the dashboard heard nothing for 5 seconds", { heard: 1995 }, "live", null],
   ["and for longer", { heard: 1990, clock: 2000 }, "deaf", 10],
   ["and never", { heard: NaN, unheardAt: 1990 }, "deaf", NaN],
+  ["without the feed, but asking", { isPolling: true, phase: "waiting", silence: Infinity, joined: false }, "live", null],
+  ["asking a dashboard that hears nothing", { isPolling: true, phase: "waiting", silence: Infinity, joined: false, heard: 1990, clock: 2000 }, "deaf", 10],
   ["the dashboard was just started", { heard: NaN, unheardAt: 1998 }, "loading", null],
   ["a late frame is not the dashboard's deafness", { clock: 2004.9, silence: 4.9 }, "live", null],
   ["nothing arrives any more", { clock: 2007, silence: 7 }, "stalled", 7],

@@ -7,7 +7,7 @@ import { createSnapshotReader } from "../js/snapshot.js";
 import { cluster, snapshot } from "./fleet.js";
 
 test("addresses are relative to the page, so that a path prefix works", () => {
-  const config = { title: "", link: "", logo: "", api: "" };
+  const config = { title: "", api: "", language: "", assets: "assets", build: "" };
   const here = findAddresses(config, "https://bots.example.org/status/#guild=1");
   assert.equal(here.snapshot.href, "https://bots.example.org/status/api/snapshot");
   assert.equal(here.feed.href, "wss://bots.example.org/status/api/feed?dialect=page");
@@ -32,7 +32,7 @@ test("frames that this page does not know are left alone", () => {
 
 test("a snapshot with columns that do not fit is refused", () => {
   const good = snapshot(cluster("3310"));
-  assert.equal(checkSnapshot(good), good);
+  assert.deepEqual(checkSnapshot(good), good);
   assert.throws(() => checkSnapshot(null));
   assert.throws(() => checkSnapshot({ ...good, now: null }));
   assert.throws(() => checkSnapshot(snapshot(cluster("3310", { previous: "0" }))));

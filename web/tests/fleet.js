@@ -30,7 +30,7 @@ export function cluster(states, rest = {}) {
  * @returns {Snapshot}
  */
 export function snapshot(...clusters) {
-  return { now: 2000, heard: 1999.5, judging_since: 1500, clusters };
+  return { now: 2000, heard: 1999.5, judging_since: 1500, clusters, announcement: null, maintenance: [] };
 }
 
 /**

@@ -59,7 +59,6 @@ test("anything else says why", () => {
     "<@!613425648685547545>": "mention",
     "<:wave:613425648685547545>": "mention",
     "12": "too_short",
-    "shard 12": "too_short",
     "https://discord.com/channels/12/13": "too_short",
     "18446744073709551616": "too_long",
     "123456789012345678901234567890": "too_long",
@@ -72,6 +71,26 @@ test("anything else says why", () => {
   assert.equal(shardOfQuestion({ kind: "direct" }, 0), null, "no shards are known yet");
   assert.equal(shardOfQuestion({ kind: "guild", guild: 613425648685547541n }, 0), null);
   assert.equal(shardOfQuestion({ kind: "unclear", why: "several" }, 4), null);
+});
+
+test("a shard by its number", () => {
+  const clusters = ["main", "patron_1"];
+  /** @type {[text: string, shard: number, cluster: string | null][]} */
+  const cases = [
+    ["shard 12", 12, null], ["Shard #12", 12, null], ["#12", 12, null], ["shard12", 12, null],
+    ["shard 12 of main", 12, "main"], ["shard 3 patron_1", 3, "patron_1"], ["main 7", 7, "main"], ["MAIN/7", 7, "main"],
+    ["patron_1 shard 2", 2, "patron_1"], ["main: 0", 0, "main"],
+  ];
+  for (const [text, shard, cluster] of cases) assert.deepEqual(parseQuestion(text, clusters), { kind: "shard", shard, cluster }, text);
+  for (const text of ["12", "other 7", "shard 12 of other", "shard", "main", "shard 1234567"]) {
+    assert.equal(parseQuestion(text, clusters).kind, "unclear", text);
+  }
+  for (const text of ["dm", "DMs", "direct messages"]) assert.deepEqual(parseQuestion(text), { kind: "direct" });
+  const question = /** @type {const} */ ({ kind: "shard", shard: 12, cluster: "main" });
+  assert.equal(shardOfQuestion(question, 16, "main"), 12);
+  assert.equal(shardOfQuestion(question, 16, "demo"), null);
+  assert.equal(shardOfQuestion(question, 12, "main"), null, "beyond the last one");
+  assert.equal(shardOfQuestion({ ...question, cluster: null }, 16, "demo"), 12);
 });
 
 test("no text, however odd, is too much", () => {
@@ -94,9 +113,10 @@ test("the page's address leads to an answer and back", () => {
   assert.equal(readFragment("#guild=613425648685547541"), ID);
   assert.equal(readFragment("#clusters"), null);
   assert.equal(readFragment(""), null);
-  for (const text of [ID, "@me"]) {
-    const question = parseQuestion(text);
-    assert.deepEqual(parseQuestion(readFragment(writeFragment(question)) ?? ""), question);
+  for (const text of [ID, "@me", "shard 12", "main 3"]) {
+    const question = parseQuestion(text, ["main"]);
+    assert.notEqual(question.kind, "unclear");
+    assert.deepEqual(parseQuestion(readFragment(writeFragment(question)) ?? "", ["main"]), question);
   }
   assert.equal(writeFragment({ kind: "empty" }), "");
 });

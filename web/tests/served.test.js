@@ -1,31 +1,46 @@
-/** What is served fits together: the web service embeds these files as they are. */
+/** What is served fits together: the web service embeds these files, and fills the gaps of index.html. */
 
 import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { test } from "node:test";
 
 const web = new URL("../", import.meta.url);
 const html = await readFile(new URL("index.html", web), "utf8");
+const scripts = await list("js/");
 
-test("index.html preloads every module", async () => {
-  const modules = (await readdir(new URL("js/", web))).filter((name) => name !== "early.js" && name !== "main.js");
-  const wanted = ["assets/config.js", ...modules.map((name) => `assets/js/${name}`)].sort();
-  const listed = Array.from(html.matchAll(/rel="modulepreload" href="([^"]+)"/g), (match) => match[1]).sort();
+/**
+ * @param {string} folder
+ * @returns {Promise<string[]>} the files in it and below, without the folder
+ */
+async function list(folder) {
+  const files = await readdir(new URL(folder, web), { recursive: true, withFileTypes: true });
+  return files.filter((file) => file.isFile()).map((file) => join(file.parentPath, file.name).split(`/web/${folder}`)[1]);
+}
+
+test("index.html preloads every module that every viewer needs", () => {
+  const wanted = scripts.filter((name) => name !== "main.js" && !/^language\/(?!en)/.test(name)).sort();
+  const listed = Array.from(html.matchAll(/rel="modulepreload" href="\{\{assets\}\}\/js\/([^"]+)"/g), (match) => match[1]).sort();
   assert.deepEqual(listed, wanted);
 });
 
 test("all addresses are relative and lead to a file", async () => {
+  let count = 0;
   for (const [, address] of html.matchAll(/(?:href|src)="([^"#]+)"/g)) {
-    if (address === "./" || address === "plain") continue;
-    assert.match(address, /^assets\//);
-    await readFile(new URL(address.replace(/^assets\//, ""), web));
+    if (["{{link}}", "{{logo}}", "plain", "manifest.webmanifest"].includes(address)) continue;
+    assert.match(address, /^\{\{assets\}\}\//);
+    await readFile(new URL(address.replace("{{assets}}/", "").replace("{{mood}}", "good"), web));
+    count += 1;
   }
+  assert.ok(count > 10);
 });
 
 test("a strict content security policy is possible", async () => {
   assert.doesNotMatch(html, /<style|\sstyle=|\son[a-z]+=|javascript:/i);
-  assert.doesNotMatch(html, /<script(?![^>]*\ssrc=)/i);
-  for (const name of await readdir(new URL("js/", web))) {
+  const inline = Array.from(html.matchAll(/<script>([^]*?)<\/script>/g), (match) => match[1]);
+  assert.equal(inline.length, 1, "one script in the page itself, so that one hash allows it");
+  assert.doesNotMatch(inline[0], /\{\{/, "it is the same for everybody");
+  for (const name of scripts) {
     const code = await readFile(new URL(`js/${name}`, web), "utf8");
     assert.doesNotMatch(code, /innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|\.cssText|setAttribute\("style"/, name);
   }
@@ -33,8 +48,7 @@ test("a strict content security policy is possible", async () => {
 
 test("the page stays small", async () => {
   let bytes = html.length;
-  for (const folder of ["js/", "css/", "icons/"]) {
-    for (const name of await readdir(new URL(folder, web))) bytes += (await readFile(new URL(folder + name, web))).length;
-  }
-  assert.ok(bytes < 150_000, `${bytes} bytes before compression`);
+  for (const name of scripts) bytes += (await readFile(new URL(`js/${name}`, web))).length;
+  for (const name of await list("css/")) bytes += (await readFile(new URL(`css/${name}`, web))).length;
+  assert.ok(bytes < 250_000, `${bytes} bytes before compression`);
 });

@@ -52,6 +52,17 @@ test("a feed that cannot be reached is tried again, ever less often", (context) 
   }
 });
 
+test("a line that opens but says nothing is a failure each time", (context) => {
+  const { feed, time, last } = makeFeed(context);
+  for (let failures = 1; failures <= 3; failures += 1) {
+    last().onopen?.();
+    time.ms += 11_000;
+    feed.watch();
+    assert.equal(feed.failures, failures);
+    mock.timers.tick(15_000);
+  }
+});
+
 test("nobody waits when the network is back", (context) => {
   const { feed, last } = makeFeed(context);
   feed.hurry();
@@ -68,6 +79,7 @@ test("after a goodbye the page comes back within 1.5 s, spread over them", (cont
   for (const [code, random, delay] of [[1001, 0, 0], [1001, 0.99, 1485], [1012, 0.5, 750]]) {
     feed.random = () => random;
     last().onopen?.();
+    last().onmessage?.({ data: "{}" });
     time.ms += 60_000;
     const tries = FakeSocket.all.length;
     last().onclose?.({ code });
@@ -138,6 +150,7 @@ test("a server that accepts and hangs up is not hammered", (context) => {
   }
   assert.equal(feed.failures, 6);
   last().onopen?.();
+  last().onmessage?.({ data: "{}" });
   time.ms += 60_000;
   last().onclose?.({ code: 1006 });
   assert.equal(feed.failures, 1, "a long life makes up for it");

@@ -1,46 +1,66 @@
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 
+import { cutTitle, sayAnnouncement, sayLastKnown, sayLately, sayVerdict } from "../js/sentences.js";
 import { Store } from "../js/store.js";
-import { findSilence, judgeFleet } from "../js/verdict.js";
-import { sayCluster, sayVerdict } from "../js/words.js";
+import { findSilence, joinMoods, judgeFleet, tallyFleet } from "../js/verdict.js";
+import { sayCluster } from "../js/words.js";
 import { cluster, snapshot } from "./fleet.js";
 
 /**
- * @param {string} name
- * @param {Record<number, number>} counts by state
+ * @typedef {{count: number, state: number, previous?: number, since?: number | null, heard?: number | null}} Run
+ * @typedef {{name: string, shards: Run[], groups_of?: number}} GoldenCluster
+ * @typedef {import("../js/frames.js").Notices & {why: string, now: number, blind: boolean, clusters: GoldenCluster[],
+ *   sentence: string, mood: string}} GoldenFleet
  */
-function tally(name, counts, isSilent = false) {
-  const all = Array.from({ length: 7 }, (_, state) => counts[state] ?? 0);
-  return { name, total: all.reduce((sum, count) => sum + count, 0), counts: all, isSilent };
+
+/** @param {GoldenCluster} golden */
+function build({ name, shards, groups_of: size }) {
+  const rows = shards.flatMap((run) => Array.from({ length: run.count }, () => run));
+  /** @type {Record<string, {group: string}>} */
+  const details = {};
+  if (size) rows.forEach((_, id) => (details[id] = { group: String(Math.floor(id / size)) }));
+  return cluster(rows.map((row) => row.state).join(""), {
+    name,
+    details,
+    previous: rows.map((row) => row.previous ?? 0).join(""),
+    since: rows.map((row) => (row.since === undefined ? 1000 : row.since)),
+    last_heard: rows.map((row) => (row.heard === undefined ? 1998 : row.heard)),
+  });
 }
 
-/** @type {[fleet: ReturnType<typeof tally>[], sentence: string, mood: string][]} */
-const CASES = [
-  [[], "No bots are configured yet", "none"],
-  [[tally("main", { 0: 360 })], "No shard has reported yet", "none"],
-  [[tally("main", { 3: 1 })], "The one shard is online", "good"],
-  [[tally("main", { 3: 3500 }), tally("demo", { 3: 84 })], "All 3,584 shards are online", "good"],
-  [[tally("main", { 3: 1055, 2: 1 }), tally("demo", { 3: 6 })], "1 of 1,056 shards of main is down", "warn"],
-  [[tally("main", { 3: 928, 2: 100, 1: 28 }), tally("demo", { 3: 6 })], "128 of 1,056 shards of main are down", "bad"],
-  [[tally("main", { 3: 928, 2: 128 }), tally("demo", { 1: 6 })], "134 of 1,062 shards of main and demo are down", "bad"],
-  [[tally("main", { 1: 6 }, true)], "Nothing is heard from main", "bad"],
-  [[tally("main", { 1: 5, 0: 1 }, true), tally("demo", { 3: 1 })], "Nothing is heard from main", "bad"],
-  [[tally("main", { 1: 6 }, true), tally("demo", { 2: 1, 3: 1 })], "7 of 8 shards of main and demo are down", "bad"],
-  [[tally("main", {})], "No shard has reported yet", "none"],
-  [[tally("auto", {}), tally("main", { 3: 99, 2: 1 })], "1 of 100 shards of main is down", "warn"],
-  [[tally("main", { 2: 6 })], "All 6 shards are down", "bad"],
-  [[tally("main", { 3: 23, 4: 43 })], "43 of 66 shards are restarting", "calm"],
-  [[tally("main", { 3: 64, 6: 1, 0: 1 })], "1 of 66 shards is restarting", "calm"],
-  [[tally("main", { 3: 64, 0: 2 })], "All is well; 2 shards have not reported yet", "good"],
-];
-
-test("one sentence for the whole fleet", () => {
-  for (const [fleet, sentence, mood] of CASES) {
-    const verdict = judgeFleet(fleet);
-    assert.equal(sayVerdict(verdict, fleet.length > 1), sentence);
-    assert.equal(verdict.mood, mood, sentence);
+/** The web service reads the same fleets. */
+test("the golden fleets", async () => {
+  /** @type {GoldenFleet[]} */
+  const fleets = JSON.parse(await readFile(new URL("../../shared/protocol/golden/verdicts.json", import.meta.url), "utf8"));
+  assert.ok(fleets.length >= 20);
+  for (const { why, now, blind, announcement, maintenance, clusters, sentence, mood } of fleets) {
+    const store = new Store();
+    store.replace({ ...snapshot(...clusters.map(build)), announcement, maintenance });
+    store.useNotices(now);
+    const verdict = judgeFleet(tallyFleet(store, now));
+    const said = blind ? sayLastKnown(verdict, "deaf") : store.announcement ? sayAnnouncement(store.announcement) : sayVerdict(verdict);
+    const felt = blind ? "none" : store.announcement ? joinMoods(verdict.mood, store.announcement) : verdict.mood;
+    assert.equal(said, sentence, why);
+    assert.equal(felt, mood, why);
   }
+});
+
+test("what happened lately is said once it is over", () => {
+  const over = { cluster: "main", began: 1000, ended: 1240, shards: 128 };
+  const now = 1240 + 12 * 60;
+  assert.equal(sayLately([over], now), "12 minutes ago, 128 shards of main were down for 4 minutes.");
+  assert.equal(sayLately([{ ...over, ended: null }], now), "");
+  assert.equal(sayLately([over], now + 25 * 3600), "", "that is long ago");
+  assert.match(sayLately([{ ...over, cluster: "new", ended: 1900 }, over], now), /new/, "the last one that ended");
+  assert.equal(sayLately([], now), "");
+});
+
+test("a title is cut at a word", () => {
+  assert.equal(cutTitle("short"), "short");
+  const cut = cutTitle("words ".repeat(40));
+  assert.ok(cut.endsWith("words…") && cut.length <= 141, cut);
 });
 
 test("a cluster of which nothing is heard says since when, once", () => {
@@ -68,9 +88,29 @@ test("the sentence about a cluster", () => {
   const store = new Store();
   store.replace(snapshot(cluster("11", { last_heard: [1000, 1280] }), cluster("", { name: "auto" })));
   const [main, auto] = store.clusters;
-  assert.equal(sayCluster(main, 1280, 2000, false), "Main has not been heard for 12 minutes; that is all that is known.");
-  assert.equal(sayCluster(main, 1280, 2000, true), "Main had not been heard for 12 minutes when this picture was new.");
+  assert.equal(sayCluster(main, 1280, 2000, false), "main has not been heard for 12 minutes; that is all that is known.");
+  assert.equal(sayCluster(main, 1280, 2000, true), "main had not been heard for 12 minutes when this picture was new.");
   assert.doesNotMatch(sayCluster(main, NaN, 2000, false), /NaN/);
   assert.equal(sayCluster(main, null, 2000, false), "");
   assert.match(sayCluster(auto, null, 2000, false), /appear here/);
+});
+
+test("maintenance is shown until its end, and not longer", () => {
+  const store = new Store();
+  const notice = { text: "New disk", severity: /** @type {const} */ ("info"), until: 3000 };
+  store.replace(snapshot(cluster("3223", { details: { 1: { group: "a" }, 2: { group: "b" } } })));
+  const [main] = store.clusters;
+  main.takeDirty();
+  store.applyNotices({ announcement: notice, maintenance: [{ ...notice, cluster: "main", group: "a" }] });
+  store.useNotices(2000);
+  assert.deepEqual([0, 1, 2, 3].map((id) => main.isMaintained(id)), [false, true, false, false]);
+  assert.equal(main.takeDirty().length, 4, "all are drawn again");
+  assert.match(sayCluster(main, null, 2000, false), /^Group a is under maintenance until .*: New disk$/);
+  assert.equal(store.announcement?.text, "New disk");
+  store.useNotices(2500);
+  assert.equal(main.takeDirty().length, 0);
+  store.useNotices(3000);
+  assert.equal(main.isMaintained(1), false);
+  assert.equal(store.announcement, null);
+  assert.equal(main.takeDirty().length, 4);
 });

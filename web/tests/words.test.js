@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Store } from "../js/store.js";
-import { explainUnclear, listFacts, nameShard, sayAnswer, sayShard } from "../js/words.js";
+import { explainUnclear, listFacts, nameCell, sayAnswer, sayShard } from "../js/words.js";
 import { cluster, snapshot } from "./fleet.js";
 
 function makeCluster() {
@@ -18,7 +18,7 @@ function makeCluster() {
 
 test("a shard in one line", () => {
   const main = makeCluster();
-  assert.equal(nameShard(main, 0), "Shard 0, online");
+  assert.equal(nameCell(main, 0), "Shard 0, online, group 3");
   assert.equal(sayShard(main, 0, 2000), "online for 16 minutes, last heard 6 seconds ago");
   assert.equal(sayShard(main, 1, 2000), "unhealthy for 40 seconds, was stopping before, last heard 100 seconds ago");
   assert.equal(sayShard(main, 2, 2000), "not known yet: it has not reported");
@@ -34,6 +34,7 @@ test("the panel lists what is known, and nothing else", () => {
   const terms = listFacts(main, 0, 2000).map(([term, value]) => `${term}: ${value}`);
   assert.deepEqual(terms, [
     "In this state: for 16 minutes",
+    "State before: Starting",
     "Last health check: 6 seconds ago",
     "Group: 3",
     "Latency: 41 ms",

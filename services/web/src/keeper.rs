@@ -5,11 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_nats::{Message, Subscriber};
+use async_nats::Message;
 use futures::StreamExt as _;
-use glance_protocol::{ClusterList, Lease, Pulse, Subject, TableBlock, feed::Notices};
+use glance_protocol::{
+    ClusterList, Lease, Pulse, Subject, TableBlock,
+    feed::{Clock, Notices},
+};
 use glance_runner::{Broker, Link, Shutdown, broker::republished_revision, clock::unix_ms};
-use tokio::{sync::watch, time::MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -17,6 +20,7 @@ use crate::{
     fanout::Fanout,
     frames::Change,
     gaps::Gaps,
+    history::History,
     mirror::{Lead, ListChange, Mirror, Source},
     picture::Picture,
     reads::Reads,
@@ -40,29 +44,10 @@ const LEASE_AGAIN: Duration = Duration::from_secs(1);
 /// How often the log says that there is no table yet.
 const REMIND: Duration = Duration::from_secs(30);
 
-/// What the keeper listens to.
-pub(crate) struct Inputs {
-    /// Everything that the table's bucket republishes.
-    pub table: Subscriber,
-    /// The aggregator's pulses.
-    pub pulses: Subscriber,
-    /// How the connection to the broker is.
-    pub link: watch::Receiver<Link>,
-    /// The operators' notices.
-    pub notices: watch::Receiver<Arc<Notices>>,
-}
+mod inputs;
 
-/// Everything that can happen to the mirror.
-enum Event {
-    Table(Message),
-    Pulse(Message),
-    Read(Result<Reading, anyhow::Error>),
-    Link(Link),
-    Notices(Arc<Notices>),
-    Tick,
-    /// It is time to tell the viewers.
-    Flush,
-}
+use inputs::Event;
+pub(crate) use inputs::{Asked, Inputs};
 
 /// Owns the mirror, and tells the viewers.
 pub(crate) struct Keeper {
@@ -70,6 +55,7 @@ pub(crate) struct Keeper {
     fanout: Arc<Fanout>,
     mirror: Mirror,
     gaps: Gaps,
+    history: History,
     link: Link,
     notices: Arc<Notices>,
     reads: Reads,
@@ -98,6 +84,7 @@ impl Keeper {
             fanout,
             mirror: Mirror::default(),
             gaps: Gaps::default(),
+            history: History::default(),
             link: Link::default(),
             notices: Arc::default(),
             reads: Reads::new(now),
@@ -134,6 +121,7 @@ impl Keeper {
                 Ok(()) = inputs.notices.changed() => {
                     Event::Notices(inputs.notices.borrow_and_update().clone())
                 }
+                Some(asked) = inputs.questions.recv() => Event::Asked(asked),
                 _ = tick.tick() => Event::Tick,
                 () = tokio::time::sleep_until(flush_at.into()), if self.dirty => Event::Flush,
                 () = shutdown.requested() => return,
@@ -158,7 +146,13 @@ impl Keeper {
             Event::Link(link) => self.take_link(link),
             Event::Notices(notices) => {
                 self.notices = notices;
+                self.history.look_again();
                 self.change(Change::Notices);
+            }
+            Event::Asked(Asked { question, answer }) => {
+                let now_ms = self.clock().now_ms;
+                // Who does not wait any more needs no answer.
+                let _ = answer.send(self.history.answer(&question, &self.mirror, now_ms));
             }
             Event::Tick => self.tick(Instant::now()),
             Event::Flush => {}
@@ -234,6 +228,7 @@ impl Keeper {
             ListChange::Old => {}
             ListChange::Same => self.dirty = true,
             ListChange::Changed => {
+                self.history.resize(&self.mirror);
                 self.change(Change::Clusters);
                 // Blocks that came before their list were not believed.
                 if source == Source::Live {
@@ -245,6 +240,7 @@ impl Keeper {
 
     fn take_block(&mut self, source: Source, revision: u64, value: TableBlock) {
         if let Some(change) = self.mirror.apply_block(source, revision, value) {
+            self.history.note(&change);
             self.change(Change::Block(change));
         }
     }
@@ -333,7 +329,16 @@ impl Keeper {
         }
     }
 
+    fn clock(&self) -> Clock {
+        self.basis.clock(Instant::now(), unix_ms(), &self.mirror)
+    }
+
     fn tick(&mut self, now: Instant) {
+        if self.complete && !self.history.has_begun() {
+            self.history.begin(self.clock().now_ms);
+        }
+        let now_ms = self.clock().now_ms;
+        self.history.look(&self.mirror, &self.notices, now_ms);
         let due = self.gaps.due(&self.mirror, now);
         if !due.blocks.is_empty() {
             debug!("reading {} blocks that were missed", due.blocks.len());
@@ -358,10 +363,11 @@ impl Keeper {
             return;
         }
         self.number += 1;
-        let clock = self.basis.clock(self.flushed, unix_ms(), &self.mirror);
+        let clock = self.clock();
         let heard = self.basis.heard();
         let notices = self.notices.clone();
-        let picture = Picture::take(&self.mirror, self.number, clock, heard, notices);
+        let outage = self.history.last_outage();
+        let picture = Picture::take(&self.mirror, self.number, clock, heard, notices, outage);
         self.fanout.publish(picture, &changes);
     }
 }

@@ -15,15 +15,23 @@
 //! * `fanout`: from the keeper to all viewers.
 //! * `session`: one viewer's WebSocket; `handshake`: how it opens.
 //! * `routes`: which request gets which answer; `representation`: ETag, gzip, 304.
-//! * `page`: the page and its parts, embedded or from a folder.
+//! * `page`: the page and its parts, embedded or from a folder; `brand`: the operator's name and colours on it;
+//!   `html`: the verdict in it.
+//! * `verdict`: one sentence and one colour for the whole fleet, for `/`, `/plain` and unfurled links.
+//! * `history`: the last transitions of each shard, and the outages.
+//! * `cors`: whose pages may read from another host.
 //! * `web`: starts and stops all of this.
 
 mod basis;
+mod brand;
 mod cluster;
+mod cors;
 mod fanout;
 mod frames;
 mod gaps;
 mod handshake;
+mod history;
+mod html;
 mod keeper;
 mod mirror;
 #[cfg(test)]
@@ -38,8 +46,10 @@ mod representation;
 mod routes;
 mod session;
 mod table;
+mod verdict;
 mod web;
 
+pub use cors::Origins;
 pub use options::{Options, WebOptions};
 pub use routes::not_found;
 pub use web::{Web, run};

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use glance_runner::CommonOptions;
 
+use crate::cors::Origins;
+
 /// Flags of the program `glance-web`.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(
@@ -29,6 +31,10 @@ pub struct Options {
     #[arg(long, env = "GLANCE_PORT", value_name = "PORT", default_value_t = 3000)]
     pub port: u16,
 
+    /// Write the finished page to this folder, for a host that only serves files, and end.
+    #[arg(long, value_name = "FOLDER")]
+    pub export_page: Option<PathBuf>,
+
     /// Flags of this service alone.
     #[command(flatten)]
     pub web: WebOptions,
@@ -47,6 +53,19 @@ pub struct WebOptions {
     #[arg(long, env = "GLANCE_PAGE_DIR", value_name = "FOLDER")]
     pub page_dir: Option<PathBuf>,
 
+    /// A folder with `brand.json`, `brand.css` and pictures: the page's name, logo and colours. It is read once, at the start.
+    #[arg(long, env = "GLANCE_BRAND_DIR", value_name = "FOLDER")]
+    pub brand_dir: Option<PathBuf>,
+
+    /// Whose pages may read the JSON from another host: `*`, `none`, or origins, separated by commas.
+    #[arg(
+        long,
+        env = "GLANCE_CORS_ORIGINS",
+        value_name = "ORIGINS",
+        default_value = "*"
+    )]
+    pub cors_origins: Origins,
+
     /// The most viewers at the same time.
     #[arg(long, env = "GLANCE_VIEWERS_MAX", value_name = "COUNT", default_value_t = VIEWERS_MAX, value_parser = clap::value_parser!(u32).range(1..))]
     pub viewers_max: u32,
@@ -58,6 +77,8 @@ impl Default for WebOptions {
     fn default() -> Self {
         Self {
             page_dir: None,
+            brand_dir: None,
+            cors_origins: Origins::Everybody,
             viewers_max: VIEWERS_MAX,
         }
     }

@@ -1,5 +1,8 @@
 //! The page and its parts: embedded in the program, or from a folder. They are
 //! read and compressed once, at the start; a request only looks a name up.
+//!
+//! The names of the parts carry a hash of all of them. So they may be kept for
+//! ever, and a page never mixes parts of two versions.
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
@@ -9,13 +12,17 @@ use rust_embed::RustEmbed;
 use sha2::{Digest as _, Sha256};
 use tracing::warn;
 
-use crate::representation::{Representation, etag_of, hex};
+use crate::{
+    WebOptions,
+    brand::{self, Brand},
+    html::Template,
+    representation::{Representation, etag_of, hex},
+    verdict::Verdict,
+};
 
 const INDEX: &str = "index.html";
-/// Files at the top of the folder that are served.
-const FILES: [&str; 2] = [INDEX, "config.js"];
-/// Folders in it that are served with all that is in them.
-const FOLDERS: [&str; 3] = ["css", "js", "icons"];
+/// Folders that are served with all that is in them.
+const FOLDERS: [&str; 4] = ["css", "js", "icons", brand::FOLDER];
 const DEPTH_MAX: usize = 8;
 const FILES_MAX: usize = 1000;
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -23,7 +30,7 @@ const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 #[derive(RustEmbed)]
 #[folder = "../../web"]
 #[include = "index.html"]
-#[include = "config.js"]
+#[include = "brand/*"]
 #[include = "css/*"]
 #[include = "js/*"]
 #[include = "icons/*"]
@@ -33,50 +40,34 @@ struct Embedded;
 #[derive(Debug)]
 pub(crate) struct Page {
     files: BTreeMap<String, Representation>,
+    index: Template,
+    manifest: Representation,
     build: Arc<str>,
 }
 
 impl Page {
-    /// The page that is part of the program.
-    #[must_use]
-    pub(crate) fn embedded() -> Self {
-        let files = Embedded::iter().filter_map(|name| {
-            let file = Embedded::get(&name)?;
-            Some((name.into_owned(), file.data.into_owned().into()))
-        });
-        let page = Self::of(files);
-        if page.index().is_none() {
-            warn!("this program was built without a page");
-        }
-        page
-    }
-
-    /// The page in a folder.
+    /// The page that the options name, with the operator's brand on it.
     ///
     /// # Errors
     ///
-    /// When the folder cannot be read, or holds no `index.html`.
-    pub(crate) fn from_folder(folder: &Path) -> Result<Self, ConfigError> {
-        let error = |problem: String| {
-            ConfigError::new("GLANCE_PAGE_DIR", &folder.display().to_string(), problem)
+    /// When a folder cannot be read, or what is in it is wrong.
+    pub(crate) fn load(options: &WebOptions) -> Result<Self, ConfigError> {
+        let mut files = match &options.page_dir {
+            Some(folder) => read_folder(folder)?,
+            None => embedded(),
         };
-        let mut files = Vec::new();
-        for name in FILES.iter().chain(&FOLDERS) {
-            collect(folder, Path::new(name), DEPTH_MAX, &mut files)
-                .map_err(|e| error(format!("cannot be read ({e}); correct the folder")))?;
+        if let Some(folder) = &options.brand_dir {
+            brand::lay_over(&mut files, folder)?;
         }
-        let page = Self::of(files.into_iter());
-        if page.index().is_none() {
-            return Err(error(format!(
-                "holds no {INDEX}; name a folder with a page, or unset the variable"
-            )));
-        }
-        Ok(page)
+        Self::of(files)
     }
 
-    fn of(files: impl Iterator<Item = (String, Bytes)>) -> Self {
-        let files: BTreeMap<String, Bytes> = files.collect();
+    fn of(mut files: BTreeMap<String, Bytes>) -> Result<Self, ConfigError> {
+        let error = |problem: String| ConfigError::new("GLANCE_PAGE_DIR", INDEX, problem);
+        let index = files.remove(INDEX).unwrap_or_default();
+        let brand = Brand::read(&files)?;
         let mut build = Sha256::new();
+        build.update(Sha256::digest(&index));
         let mut representations = BTreeMap::new();
         for (name, body) in files {
             let Some(content_type) = content_type(&name) else {
@@ -88,10 +79,17 @@ impl Page {
             let representation = Representation::new(content_type, body, etag_of(&hash));
             representations.insert(name, representation);
         }
-        Self {
+        let build = hex(&build.finalize());
+        let html = std::str::from_utf8(&index)
+            .map_err(|_| error("is not UTF-8; correct the file".to_owned()))?;
+        let index = Template::new(html, brand, format!("assets/{build}"), &build)
+            .map_err(|problem| error(format!("has a gap that cannot be filled: {problem}")))?;
+        Ok(Self {
             files: representations,
-            build: hex(&build.finalize()).into(),
-        }
+            manifest: index.manifest(),
+            index,
+            build: build.into(),
+        })
     }
 
     /// A hash of all parts: another one means another page.
@@ -102,15 +100,79 @@ impl Page {
 
     /// What `/` serves.
     #[must_use]
-    pub(crate) fn index(&self) -> Option<&Representation> {
-        self.files.get(INDEX)
+    pub(crate) fn index(&self, verdict: &Verdict) -> Arc<Representation> {
+        self.index.render(verdict)
     }
 
-    /// What `/assets/<name>` serves. A name is only looked up, never opened.
+    /// What `/manifest.webmanifest` serves.
     #[must_use]
-    pub(crate) fn asset(&self, name: &str) -> Option<&Representation> {
-        self.files.get(name).filter(|_| name != INDEX)
+    pub(crate) fn manifest(&self) -> &Representation {
+        &self.manifest
     }
+
+    /// What `/assets/<name>` serves, and whether it may be kept for ever. A name is only looked up, never opened.
+    #[must_use]
+    pub(crate) fn asset(&self, name: &str) -> Option<(&Representation, bool)> {
+        let hashed = name
+            .strip_prefix(&*self.build)
+            .and_then(|name| name.strip_prefix('/'));
+        match hashed {
+            Some(name) => self.files.get(name).map(|file| (file, true)),
+            None => self.files.get(name).map(|file| (file, false)),
+        }
+    }
+
+    /// Writes the page for a host that only serves files. It has no verdict in it, and does not know its own build:
+    /// the web service that it asks may have another one.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be written.
+    pub(crate) fn export(&self, folder: &Path) -> std::io::Result<()> {
+        let write = |name: &str, file: &Representation| {
+            let path = folder.join(name);
+            fs::create_dir_all(path.parent().unwrap_or(folder))?;
+            fs::write(path, file.body())
+        };
+        for (name, file) in &self.files {
+            write(&format!("assets/{}/{name}", self.build), file)?;
+        }
+        write("manifest.webmanifest", &self.manifest)?;
+        write(INDEX, &self.index(&Verdict::starting()))
+    }
+}
+
+/// The page that is part of the program.
+fn embedded() -> BTreeMap<String, Bytes> {
+    let files: BTreeMap<String, Bytes> = Embedded::iter()
+        .filter_map(|name| {
+            let file = Embedded::get(&name)?;
+            Some((name.into_owned(), file.data.into_owned().into()))
+        })
+        .collect();
+    if !files.contains_key(INDEX) {
+        warn!("this program was built without a page");
+    }
+    files
+}
+
+/// The page in a folder.
+fn read_folder(folder: &Path) -> Result<BTreeMap<String, Bytes>, ConfigError> {
+    let error = |problem: String| {
+        ConfigError::new("GLANCE_PAGE_DIR", &folder.display().to_string(), problem)
+    };
+    let mut files = Vec::new();
+    for name in [INDEX].iter().chain(&FOLDERS) {
+        collect(folder, Path::new(name), DEPTH_MAX, &mut files)
+            .map_err(|e| error(format!("cannot be read ({e}); correct the folder")))?;
+    }
+    let files: BTreeMap<String, Bytes> = files.into_iter().collect();
+    if !files.contains_key(INDEX) {
+        return Err(error(format!(
+            "holds no {INDEX}; name a folder with a page, or unset the variable"
+        )));
+    }
+    Ok(files)
 }
 
 /// Reads a file, or all files in a folder that is below `root`. What is not there is left out.
@@ -172,7 +234,7 @@ mod tests {
         }
         for name in [
             "index.html",
-            "config.js",
+            "top.js",
             "secret.txt",
             "package.json",
             "css/deep/a.css",
@@ -186,38 +248,32 @@ mod tests {
         ] {
             fs::write(folder.path().join(name), name).unwrap();
         }
-        let page = Page::from_folder(folder.path()).unwrap();
+        let load = || {
+            let files = read_folder(folder.path()).unwrap();
+            Page::of(files).unwrap()
+        };
+        let page = load();
         let names: Vec<&str> = page.files.keys().map(String::as_str).collect();
-        assert_eq!(
-            names,
-            [
-                "config.js",
-                "css/.hidden.css",
-                "css/deep/a.css",
-                "index.html",
-                "js/app.js"
-            ]
-        );
+        assert_eq!(names, ["css/.hidden.css", "css/deep/a.css", "js/app.js"]);
         assert!(page.asset("index.html").is_none());
         assert!(page.asset("js/../secret.txt").is_none());
         fs::write(folder.path().join("js/app.js"), "other").unwrap();
-        let other = Page::from_folder(folder.path()).unwrap();
-        assert_ne!(other.build(), page.build());
+        assert_ne!(load().build(), page.build());
     }
 
     #[test]
     fn a_folder_without_a_page_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Page::from_folder(folder.path()).unwrap_err();
+        let error = read_folder(folder.path()).unwrap_err();
         assert!(error.to_string().contains("GLANCE_PAGE_DIR"), "{error}");
-        assert!(Page::from_folder(Path::new("/nowhere/at/all")).is_err());
+        assert!(read_folder(Path::new("/nowhere/at/all")).is_err());
     }
 
     #[test]
     fn nothing_but_the_page_is_embedded() {
         for name in Embedded::iter() {
             let top = name.split('/').next().unwrap();
-            assert!(FILES.contains(&top) || FOLDERS.contains(&top), "{name}");
+            assert!(top == INDEX || FOLDERS.contains(&top), "{name}");
         }
     }
 }

@@ -18,9 +18,11 @@ use crate::{
     basis::STALE,
     cluster::Cluster,
     frames::message,
+    history::LastOutage,
     mirror::Mirror,
     plain,
     representation::{Representation, etag_of},
+    verdict::{self, Verdict},
 };
 
 /// The fleet at one moment.
@@ -40,9 +42,12 @@ pub(crate) struct Picture {
     pub notices: Arc<Notices>,
     /// When the newest of the blocks was written, in Unix milliseconds.
     pub kept_at_ms: Option<i64>,
+    /// The outage that ended last, as far as this process remembers.
+    pub outage: Option<LastOutage>,
     list: Version,
     pulse: (u64, u64),
     hello: OnceLock<Bytes>,
+    verdict: OnceLock<Verdict>,
     plain: OnceLock<Bytes>,
     etag: OnceLock<String>,
     snapshot: OnceCell<(Arc<Representation>, Duration)>,
@@ -57,6 +62,7 @@ impl Picture {
         clock: Clock,
         heard: Option<Instant>,
         notices: Arc<Notices>,
+        outage: Option<LastOutage>,
     ) -> Self {
         Self {
             number,
@@ -66,9 +72,11 @@ impl Picture {
             clusters: mirror.clusters().to_vec(),
             notices,
             kept_at_ms: mirror.kept_at_ms(),
+            outage,
             list: mirror.list_version(),
             pulse: mirror.pulse(),
             hello: OnceLock::new(),
+            verdict: OnceLock::new(),
             plain: OnceLock::new(),
             etag: OnceLock::new(),
             snapshot: OnceCell::new(),
@@ -117,6 +125,21 @@ impl Picture {
             blocks: cluster.blocks.iter().map(|block| block.version).collect(),
         });
         clusters.collect()
+    }
+
+    /// What is to be said first.
+    #[must_use]
+    pub(crate) fn verdict(&self) -> &Verdict {
+        self.verdict.get_or_init(|| {
+            let (now_ms, blind) = (self.clock.now_ms, !self.is_fresh());
+            verdict::judge(&self.clusters, &self.notices, now_ms, blind)
+        })
+    }
+
+    /// Whether the aggregator was heard lately.
+    #[must_use]
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.heard.is_some() && self.age() <= STALE
     }
 
     /// The table for people.

@@ -2,26 +2,44 @@
 
 use std::fmt::Write as _;
 
-use glance_protocol::{Cause, ShardRow, State, feed::Notices};
+use glance_protocol::{Notice, ShardRow, State, feed::Notices, notice::Severity};
+use time::{OffsetDateTime, macros::format_description};
 
-use crate::{basis::STALE, cluster::Cluster, picture::Picture};
+use crate::{
+    cluster::Cluster,
+    history::LastOutage,
+    picture::Picture,
+    verdict::{Maintained, clean, count, is_silent},
+};
 
 /// How many lines a cluster takes at most.
 const LINES_MAX: usize = 1000;
+/// An outage that ended longer ago is no news.
+const LATELY_MS: i64 = 24 * 3_600_000;
 
 /// Renders the table.
 #[must_use]
 pub(crate) fn render(picture: &Picture) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
-    let _ = writeln!(out, "Glance: {}\n", verdict(&picture.clusters));
+    let verdict = picture.verdict();
+    let _ = writeln!(out, "Glance: {}\n", verdict.sentence);
+    if verdict.sentence != verdict.facts {
+        let _ = writeln!(out, "{}", verdict.facts);
+    }
     let _ = writeln!(out, "{}", staleness(picture));
     if picture.clock.judging_since_ms.is_none() {
         out.push_str("Silent shards are not judged at present.\n");
     }
-    push_notices(&mut out, &picture.notices);
+    let now_ms = picture.clock.now_ms;
+    let outage = picture.outage.as_ref().filter(|_| verdict.is_well);
+    if let Some(outage) = outage.filter(|outage| now_ms - outage.ended_ms < LATELY_MS) {
+        push_outage(&mut out, outage, now_ms);
+    }
+    push_notices(&mut out, &picture.notices, now_ms);
     for cluster in &picture.clusters {
-        push_cluster(&mut out, cluster, picture.clock.now_ms);
+        let maintained = Maintained::of(cluster, &picture.notices, now_ms);
+        push_cluster(&mut out, cluster, maintained.as_ref(), now_ms);
     }
     out
 }
@@ -33,21 +51,11 @@ fn online(cluster: &Cluster) -> usize {
         .count()
 }
 
-fn verdict(clusters: &[Cluster]) -> String {
-    let online: usize = clusters.iter().map(online).sum();
-    let total: usize = clusters.iter().map(|c| c.info.total as usize).sum();
-    match total - online {
-        0 if total == 0 => "no shards are known yet.".into(),
-        0 => format!("all {total} shards are online."),
-        rest => format!("{online} of {total} shards are online, {rest} not."),
-    }
-}
-
 /// A silent shard is one thing, and a silent aggregator another: then nothing is known of any shard.
 fn staleness(picture: &Picture) -> String {
     let silence = age_of(picture.age().as_secs());
     let why = match picture.heard {
-        Some(_) if picture.age() <= STALE => return "Up to date.".into(),
+        Some(_) if picture.is_fresh() => return "Up to date.".into(),
         Some(_) => {
             format!("the aggregator was last heard {silence} ago; this is the last picture.")
         }
@@ -59,21 +67,65 @@ fn staleness(picture: &Picture) -> String {
     format!("OLD: the dashboard cannot hear the bots: {why}")
 }
 
-fn push_notices(out: &mut String, notices: &Notices) {
-    // Control characters could make a terminal do what the operators did not mean.
-    let clean = |text: &str| text.replace(char::is_control, " ");
-    if let Some(notice) = &notices.announcement {
-        let _ = writeln!(out, "\nAnnouncement: {}", clean(&notice.text));
+/// "12 min ago 128 shards of main were down, for 4 min"
+fn push_outage(out: &mut String, outage: &LastOutage, now_ms: i64) {
+    let were = match outage.shards {
+        1 => "1 shard of {} was".to_owned(),
+        some => format!("{} shards of {{}} were", count(some)),
+    };
+    let were = were.replace("{}", outage.cluster.as_str());
+    let ended = age_since(outage.ended_ms, now_ms);
+    let lasted = age_since(outage.began_ms, outage.ended_ms);
+    let _ = writeln!(out, "{ended} ago {were} down, for {lasted}.");
+}
+
+fn push_notices(out: &mut String, notices: &Notices, now_ms: i64) {
+    let lasting = |notice: &&Notice| !notice.expired(now_ms);
+    if let Some(notice) = notices.announcement.as_ref().filter(lasting) {
+        let _ = writeln!(out, "\nAnnouncement{}", in_words(notice));
     }
-    for entry in &notices.maintenance {
+    let maintenance = notices.maintenance.iter();
+    for entry in maintenance.filter(|entry| lasting(&&entry.notice)) {
         let group = entry.group.as_ref().map(|group| format!(", group {group}"));
-        let group = group.unwrap_or_default();
-        let text = clean(&entry.notice.text);
-        let _ = writeln!(out, "\nMaintenance of {}{group}: {text}", entry.cluster);
+        let (group, notice) = (group.unwrap_or_default(), in_words(&entry.notice));
+        let _ = writeln!(out, "\nMaintenance of {}{group}{notice}", entry.cluster);
     }
 }
 
-fn push_cluster(out: &mut String, cluster: &Cluster, now_ms: i64) {
+/// " (critical, until 2026-11-23 04:05 UTC): We know"
+fn in_words(notice: &Notice) -> String {
+    let severity = match notice.severity {
+        Severity::Info => None,
+        Severity::Warning => Some("warning".to_owned()),
+        Severity::Critical => Some("critical".to_owned()),
+    };
+    let until = notice.until.and_then(utc);
+    let about: Vec<String> = [severity, until.map(|time| format!("until {time}"))]
+        .into_iter()
+        .flatten()
+        .collect();
+    let text = clean(&notice.text);
+    match about.is_empty() {
+        true => format!(": {text}"),
+        false => format!(" ({}): {text}", about.join(", ")),
+    }
+}
+
+/// A time in Unix seconds as `2026-11-23 04:05 UTC`.
+fn utc(seconds: f64) -> Option<String> {
+    // Within the range that notices may have.
+    #[allow(clippy::cast_possible_truncation, reason = "seconds are whole enough")]
+    let time = OffsetDateTime::from_unix_timestamp(seconds as i64).ok()?;
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
+    time.format(format).ok()
+}
+
+fn push_cluster(
+    out: &mut String,
+    cluster: &Cluster,
+    maintained: Option<&Maintained<'_>>,
+    now_ms: i64,
+) {
     let (name, total) = (&cluster.info.name, cluster.info.total);
     if total == 0 {
         let _ = writeln!(out, "\n{name}  size not known yet");
@@ -90,7 +142,10 @@ fn push_cluster(out: &mut String, cluster: &Cluster, now_ms: i64) {
         .filter(|(_, row, _)| row.state != State::Online)
         .filter(|(_, row, _)| silent_since_ms.is_none() || !row.reported())
     {
-        let words = words(row, heard, now_ms);
+        let mut words = words(row, heard, now_ms);
+        if maintained.is_some_and(|it| it.covers(row)) {
+            words.push_str(", under maintenance");
+        }
         match lines.last_mut() {
             Some((_, last, same)) if *last + 1 == id && *same == words => *last = id,
             _ => lines.push((id, id, words)),
@@ -122,10 +177,6 @@ fn silent_since_ms(cluster: &Cluster) -> Option<i64> {
     last_ms
 }
 
-fn is_silent(row: &ShardRow) -> bool {
-    row.state == State::Unhealthy && row.cause == Some(Cause::Timeout)
-}
-
 /// "unhealthy, was online, for 12 s, this shard is silent, last heard 44 s ago"
 fn words(row: &ShardRow, heard_ms: Option<i64>, now_ms: i64) -> String {
     let Some(since_ms) = row.since_ms else {
@@ -142,6 +193,9 @@ fn words(row: &ShardRow, heard_ms: Option<i64>, now_ms: i64) -> String {
     }
     if let Some(heard_ms) = heard_ms {
         let _ = write!(out, ", last heard {} ago", age(heard_ms));
+    }
+    if let Some(group) = &row.details.group {
+        let _ = write!(out, ", group {}", clean(group));
     }
     out
 }

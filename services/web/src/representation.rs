@@ -52,6 +52,21 @@ impl Representation {
         }
     }
 
+    /// The body as it is.
+    #[must_use]
+    pub(crate) fn body(&self) -> &Bytes {
+        &self.identity
+    }
+
+    /// As [`Self::answer`], for a body that never changes under its address.
+    #[must_use]
+    pub(crate) fn answer_for_ever(&self, request: &HeaderMap) -> Response {
+        let mut response = self.answer(request);
+        let value = "public, max-age=31536000, immutable";
+        set(response.headers_mut(), header::CACHE_CONTROL, value);
+        response
+    }
+
     /// The answer to a GET or HEAD request with these headers.
     #[must_use]
     pub(crate) fn answer(&self, request: &HeaderMap) -> Response {

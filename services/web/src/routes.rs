@@ -7,7 +7,10 @@ use std::{
 
 use glance_runner::http::{Routes, json_error};
 use hyper::upgrade::OnUpgrade;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot},
+    time::timeout,
+};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 use warp::{
@@ -17,12 +20,16 @@ use warp::{
 };
 
 use crate::{
+    Origins,
     fanout::Dialect,
     handshake,
+    history::Question,
+    keeper::Asked,
     page::Page,
     picture::Picture,
     representation::{Representation, is_known, not_modified, set},
     session::Session,
+    verdict::Verdict,
 };
 
 /// How long a client may take from our 101 to the WebSocket.
@@ -32,10 +39,27 @@ const RENDER_SHARE: u32 = 10;
 /// ... but a snapshot is never older than this because of it.
 const SNAPSHOT_AGE_MAX: Duration = Duration::from_millis(300);
 
+/// What happened lately; `/<cluster>/<shard>` behind it for a shard.
+const HISTORY: &str = "/api/history";
+/// How long the keeper may take for an answer.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// What is answered here, beside the parts of the page.
+const PATHS: [&str; 5] = [
+    "/",
+    "/manifest.webmanifest",
+    "/plain",
+    "/api/snapshot",
+    "/api/feed",
+];
+
 /// What the answers are made of.
 pub(crate) struct State {
     /// The page.
     pub page: Page,
+    /// Where to ask what happened lately.
+    pub history: mpsc::Sender<Asked>,
+    /// Whose pages may read from another host.
+    pub origins: Origins,
     /// What each viewer's session gets.
     pub session: Session,
     /// One permit for each viewer that there is room for.
@@ -99,49 +123,116 @@ pub fn not_found() -> Routes {
 
 impl State {
     async fn answer(self: Arc<Self>, path: &str, request: Request) -> Result<Response, Rejection> {
-        let file = match path {
-            "/" => self.page.index(),
-            _ => path
-                .strip_prefix("/assets/")
-                .and_then(|name| self.page.asset(name)),
-        };
-        let known = matches!(path, "/plain" | "/api/snapshot" | "/api/feed");
-        if file.is_none() && !known {
-            return Err(warp::reject::not_found());
+        let asset = path.strip_prefix("/assets/");
+        let history = path.strip_prefix(HISTORY).map(Question::parse);
+        let known = PATHS.contains(&path)
+            || matches!(history, Some(Some(_)))
+            || asset.is_some_and(|name| self.page.asset(name).is_some());
+        if !known {
+            // Not kept by anybody: another replica may have it.
+            return match asset {
+                Some(_) => Ok(no_asset()),
+                None => Err(warp::reject::not_found()),
+            };
         }
-        if request.method == Method::OPTIONS && path == "/api/snapshot" {
-            return Ok(preflight());
+        let is_public = matches!(path, "/plain" | "/api/snapshot") || history.is_some();
+        if request.method == Method::OPTIONS && is_public {
+            return Ok(self.preflight(&request.headers));
         }
         if request.method != Method::GET && request.method != Method::HEAD {
             return Ok(not_allowed());
         }
-        if let Some(file) = file {
-            return Ok(file.answer(&request.headers));
+        if let Some(name) = asset {
+            return Ok(self.asset(name, &request.headers));
         }
         if path == "/api/feed" {
             return Ok(self.feed(request));
         }
-        Ok(match self.session.fanout.picture() {
-            None => no_table(path),
-            Some(picture) if path == "/plain" => text(StatusCode::OK, picture.plain()),
-            Some(picture) => self.snapshot(picture, &request.headers).await,
-        })
+        let mut response = match history.flatten() {
+            Some(question) => self.history(question).await,
+            None => self.public(path, &request.headers).await,
+        };
+        if is_public {
+            self.origins.allow(&request.headers, response.headers_mut());
+        }
+        Ok(response)
+    }
+
+    fn asset(&self, name: &str, headers: &HeaderMap) -> Response {
+        let mut response = match self.page.asset(name) {
+            Some((file, true)) => file.answer_for_ever(headers),
+            Some((file, false)) => file.answer(headers),
+            None => no_asset(),
+        };
+        // Scripts that are modules are read with the rules for other hosts, and nothing in them is secret.
+        let any = header::ACCESS_CONTROL_ALLOW_ORIGIN;
+        set(response.headers_mut(), any, "*");
+        response
+    }
+
+    async fn public(&self, path: &str, headers: &HeaderMap) -> Response {
+        let picture = self.session.fanout.picture();
+        match (path, picture) {
+            ("/manifest.webmanifest", _) => self.page.manifest().answer(headers),
+            ("/", Some(picture)) => self.page.index(picture.verdict()).answer(headers),
+            ("/", None) => self.page.index(&Verdict::starting()).answer(headers),
+            (_, None) => no_table(path),
+            ("/plain", Some(picture)) => text(StatusCode::OK, picture.plain()),
+            (_, Some(picture)) => self.snapshot(picture, headers).await,
+        }
+    }
+
+    async fn history(&self, question: Question) -> Response {
+        if self.session.fanout.picture().is_none() {
+            return no_table(HISTORY);
+        }
+        let (answer, answered) = oneshot::channel();
+        let asked = Asked { question, answer };
+        // The keeper answers between two messages; a queue that is full for so long means that it is stuck.
+        let answer = timeout(ANSWER_MAX, async {
+            self.history.send(asked).await.ok()?;
+            answered.await.ok()
+        });
+        match answer.await.ok().flatten() {
+            Some(Some(json)) => {
+                let mut response = text(StatusCode::OK, json.into());
+                let json = "application/json";
+                set(response.headers_mut(), header::CONTENT_TYPE, json);
+                response
+            }
+            Some(None) => json_error(StatusCode::NOT_FOUND, "there is no such shard"),
+            None => {
+                let sentence = "too many ask at present; try again soon";
+                later(json_error(StatusCode::SERVICE_UNAVAILABLE, sentence), "5")
+            }
+        }
     }
 
     async fn snapshot(&self, newest: Arc<Picture>, headers: &HeaderMap) -> Response {
         let picture = self.affordable(newest);
-        let mut response = if is_known(headers, picture.etag()) {
-            not_modified(picture.etag())
-        } else {
-            match self.render(picture).await {
-                Some(snapshot) => snapshot.answer(headers),
-                None => json_error(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "the snapshot could not be made",
-                ),
-            }
-        };
-        allow_everybody(response.headers_mut());
+        if is_known(headers, picture.etag()) {
+            return not_modified(picture.etag());
+        }
+        match self.render(picture).await {
+            Some(snapshot) => snapshot.answer(headers),
+            None => json_error(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the snapshot could not be made",
+            ),
+        }
+    }
+
+    /// Asked by browsers before they send `If-None-Match` to another origin.
+    fn preflight(&self, request: &HeaderMap) -> Response {
+        let mut response = Response::default();
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let headers = response.headers_mut();
+        self.origins.allow(request, headers);
+        let methods = header::ACCESS_CONTROL_ALLOW_METHODS;
+        set(headers, methods, "GET, HEAD");
+        let allowed = header::ACCESS_CONTROL_ALLOW_HEADERS;
+        set(headers, allowed, "If-None-Match");
+        set(headers, header::ACCESS_CONTROL_MAX_AGE, "86400");
         response
     }
 
@@ -215,6 +306,13 @@ fn text(status: StatusCode, body: bytes::Bytes) -> Response {
     response
 }
 
+fn no_asset() -> Response {
+    let sentence = "There is no such part of the page; it may be one of another version.\n";
+    let mut response = text(StatusCode::NOT_FOUND, sentence.into());
+    set(response.headers_mut(), header::CACHE_CONTROL, "no-store");
+    response
+}
+
 fn not_allowed() -> Response {
     let sentence = "Only GET and HEAD work here.\n";
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, sentence.into());
@@ -229,10 +327,8 @@ fn later(mut response: Response, seconds: &'static str) -> Response {
 
 fn no_table(path: &str) -> Response {
     let sentence = "there is no table yet: no aggregator has written one, or the broker is away";
-    let response = if path == "/api/snapshot" {
-        let mut response = json_error(StatusCode::SERVICE_UNAVAILABLE, sentence);
-        allow_everybody(response.headers_mut());
-        response
+    let response = if matches!(path, "/api/snapshot" | HISTORY) {
+        json_error(StatusCode::SERVICE_UNAVAILABLE, sentence)
     } else {
         text(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -240,30 +336,4 @@ fn no_table(path: &str) -> Response {
         )
     };
     later(response, "1")
-}
-
-/// The page may be served from elsewhere, and all of this is public.
-fn allow_everybody(headers: &mut HeaderMap) {
-    set(headers, header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
-    set(
-        headers,
-        header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        "ETag, Retry-After",
-    );
-}
-
-/// Asked by browsers before they send `If-None-Match` to another origin.
-fn preflight() -> Response {
-    let mut response = Response::default();
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    let headers = response.headers_mut();
-    allow_everybody(headers);
-    set(headers, header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD");
-    set(
-        headers,
-        header::ACCESS_CONTROL_ALLOW_HEADERS,
-        "If-None-Match",
-    );
-    set(headers, header::ACCESS_CONTROL_MAX_AGE, "86400");
-    response
 }

@@ -7,13 +7,13 @@ use std::{
 
 use glance_protocol::subject::{self, Subject};
 use glance_runner::{
-    Broker, Context, Environment, Ready, Shutdown,
+    Broker, ConfigError, Context, Environment, Ready, Shutdown,
     early::connect_behind,
     health,
     http::{self, Limits, Routes},
 };
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
     time::timeout,
 };
@@ -32,6 +32,8 @@ use crate::{
     session::Session,
 };
 
+/// How many questions about the past may wait.
+const QUESTIONS_MAX: usize = 256;
 /// How long a stop waits for viewers to take their leave.
 const STOP_MAX: Duration = Duration::from_secs(5);
 
@@ -54,7 +56,7 @@ impl Web {
         _environment: &Environment,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
-        let page = load(options)?;
+        let page = Page::load(options)?;
         Self::with_page(broker, options, page, shutdown).await
     }
 
@@ -67,12 +69,14 @@ impl Web {
         let shutdown = shutdown.child();
         let fanout = Arc::new(Fanout::default());
         let (sender, receiver) = watch::channel(Arc::default());
+        let (history, questions) = mpsc::channel(QUESTIONS_MAX);
         // Subscribed before anything is read, so that nothing is missed in between.
         let inputs = Inputs {
             table: broker.client.subscribe(subject::TABLE_FILTER).await?,
             pulses: broker.client.subscribe(Subject::Pulse.to_string()).await?,
             link: broker.link(),
             notices: receiver,
+            questions,
         };
         let mut tasks = JoinSet::new();
         let keeper = Keeper::new(broker.clone(), fanout.clone());
@@ -85,6 +89,8 @@ impl Web {
         };
         let state = State {
             page,
+            history,
+            origins: options.cors_origins.clone(),
             session,
             viewers: Arc::new(Semaphore::new(options.viewers_max as usize)),
             sessions: TaskTracker::new(),
@@ -147,13 +153,6 @@ fn ready(state: &State) -> Ready {
     }
 }
 
-fn load(options: &WebOptions) -> anyhow::Result<Page> {
-    Ok(match &options.page_dir {
-        Some(folder) => Page::from_folder(folder)?,
-        None => Page::embedded(),
-    })
-}
-
 /// Runs the program `glance-web` until the shutdown.
 ///
 /// # Errors
@@ -161,7 +160,15 @@ fn load(options: &WebOptions) -> anyhow::Result<Page> {
 /// When the configuration is wrong, or the broker is too old.
 pub async fn run(options: Options, context: Context) -> anyhow::Result<()> {
     // What can be wrong in the configuration is looked at first.
-    let page = load(&options.web)?;
+    let page = Page::load(&options.web)?;
+    if let Some(folder) = &options.export_page {
+        page.export(folder).map_err(|cause| {
+            let problem = format!("cannot be written ({cause}); name another folder");
+            ConfigError::new("--export-page", &folder.display().to_string(), problem)
+        })?;
+        info!("the page was written to {}", folder.display());
+        return Ok(());
+    }
     let listener = http::bind(&options.host, options.port, "GLANCE_HOST, GLANCE_PORT").await?;
     let shutdown = &context.shutdown;
     let broker = &options.common.broker;

@@ -120,10 +120,10 @@ async fn the_plain_table_is_for_people() {
     let (_server, mut aggregator, service) = start().await;
     let old = service.get("/plain").await;
     assert_eq!(old.header("content-type"), "text/plain; charset=utf-8");
-    assert!(
-        old.text()
-            .starts_with("Glance: 2 of 5 shards are online, 3 not.\n\nOLD: ")
-    );
+    let sentence =
+        "Glance: The dashboard cannot hear the bots. Last known: main: 1 of 4 shards is down\n\n";
+    assert!(old.text().starts_with(sentence), "{}", old.text());
+    assert!(old.text().contains("\nOLD: "));
     aggregator.pulse("main", &[], &[]).await;
     let text = eventually(LIMIT, async || {
         let answer = service.get("/plain").await;
@@ -133,6 +133,8 @@ async fn the_plain_table_is_for_people() {
             .then(|| answer.text().to_owned())
     })
     .await;
+    let sentence = "Glance: main: 1 of 4 shards is down\n\nUp to date.\n";
+    assert!(text.starts_with(sentence), "{text}");
     assert!(text.contains("\nmain  2/4 online\n"), "{text}");
     assert!(text.contains("  2  unhealthy, was online, for "), "{text}");
     assert!(text.contains("  3  never reported\n"), "{text}");
@@ -147,7 +149,7 @@ async fn the_page_and_its_parts() {
     let script = "export const x = 1;\n".repeat(100);
     for (name, text) in [
         ("index.html", "<!doctype html><title>Ours</title>"),
-        ("config.js", "export default {};"),
+        ("top.js", "export default {};"),
         ("js/app.js", script.as_str()),
         ("secret.env", "hunter2"),
     ] {
@@ -185,10 +187,7 @@ async fn the_page_and_its_parts() {
             .status,
         304
     );
-    assert_eq!(
-        service.get("/assets/config.js").await.text(),
-        "export default {};"
-    );
+    assert_eq!(service.get("/assets/top.js").await.status, 404);
 
     for path in [
         "/secret.env",

@@ -60,7 +60,7 @@ async fn notices_reach_snapshot_feed_and_text() {
             .get("/plain")
             .await
             .text()
-            .contains("Announcement: Sorry\n")
+            .contains("Announcement (critical, until 2096-10-02 07:06 UTC): Sorry\n")
     );
 
     store.delete("announcement").await.unwrap();

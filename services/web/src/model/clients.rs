@@ -31,7 +31,7 @@ pub(super) fn texts(pieces: &[Bytes]) -> Vec<Value> {
 }
 
 pub(super) fn picture(mirror: &Mirror) -> Picture {
-    Picture::take(mirror, 1, Clock::default(), None, Arc::default())
+    Picture::take(mirror, 1, Clock::default(), None, Arc::default(), None)
 }
 
 pub(super) type States = BTreeMap<(String, String), u64>;

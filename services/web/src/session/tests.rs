@@ -11,7 +11,14 @@ const PIPE_BYTES: usize = 1024;
 
 fn publish(fanout: &Fanout, number: u64, changes: &[crate::frames::Change]) {
     let clock = Clock::default();
-    let picture = Picture::take(&Mirror::default(), number, clock, None, Arc::default());
+    let picture = Picture::take(
+        &Mirror::default(),
+        number,
+        clock,
+        None,
+        Arc::default(),
+        None,
+    );
     fanout.publish(picture, changes);
 }
 
