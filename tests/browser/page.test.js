@@ -141,16 +141,6 @@ test("kill -9 and a new start: the last picture stays, marked as old, then the s
   await page.close();
 });
 
-test("without scripts there is a link to the table as text", async () => {
-  const context = await browser.newContext({ javaScriptEnabled: false });
-  const page = await context.newPage();
-  await page.goto(glance.url);
-  await page.getByRole("link", { name: "the same table as plain text" }).click();
-  await page.getByText("main").first().waitFor();
-  assert.match(page.url(), /\/plain$/);
-  await context.close();
-});
-
 test("nothing is asked from another host, and a phone does not scroll sideways", async () => {
   const context = await browser.newContext({ viewport: { width: 360, height: 740 }, colorScheme: "dark" });
   const page = await context.newPage();

@@ -96,6 +96,61 @@ export class Glance {
     const response = await fetch(new URL(path, this.url), { method: "POST" });
     return response.status;
   }
+
+  /**
+   * Reports many shards in one request.
+   * @param {object} report
+   */
+  async report(report) {
+    const response = await fetch(new URL("api/report", this.url), { method: "POST", body: JSON.stringify(report) });
+    if (!response.ok) throw new Error(await response.text());
+  }
+
+  /**
+   * Reports a state for each shard of a cluster.
+   * @param {string} cluster
+   * @param {string} states one digit a shard
+   * @param {(id: number) => object} [details]
+   */
+  async reportAll(cluster, states, details = () => ({})) {
+    const shards = Array.from(states, (state, id) => ({ id, state: Number(state), ...details(id) }));
+    await this.report({ cluster, shards });
+  }
+
+  /**
+   * Sets a notice, or takes it back.
+   * @param {string} path
+   * @param {object | null} notice
+   */
+  async notice(path, notice) {
+    const method = notice ? "PUT" : "DELETE";
+    const response = await fetch(new URL(path, this.url), { method, body: notice ? JSON.stringify(notice) : undefined });
+    if (!response.ok) throw new Error(await response.text());
+  }
+}
+
+/**
+ * A page, with whatever goes wrong in it.
+ *
+ * @param {import("playwright-core").Browser} browser
+ * @param {string} url
+ * @param {import("playwright-core").BrowserContextOptions} [options]
+ */
+export async function visit(browser, url, options = {}) {
+  const context = await browser.newContext(options);
+  const page = await context.newPage();
+  page.setDefaultTimeout(LIMIT);
+  const problems = [];
+  page.on("pageerror", (error) => problems.push(String(error)));
+  page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
+  await page.goto(url);
+  await page.locator("body.has-picture").waitFor();
+  return { page, problems, context };
+}
+
+/** @param {import("playwright-core").Page} page @param {string | RegExp} text */
+export async function waitForVerdict(page, text) {
+  await page.locator("#verdict-text").filter({ hasText: text }).waitFor();
 }
 
 /**

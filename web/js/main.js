@@ -29,7 +29,8 @@ import { Upgrade } from "./upgrade.js";
 
 const REFRESH_MS = 60_000;
 const OUTAGES_MS = 10 * 60_000;
-/** Not all viewers at the same moment. */
+/** The service needs a moment to see that an outage is over; and not all viewers ask at the same one. */
+const OUTAGES_WAIT_MS = 1000;
 const OUTAGES_SPREAD_MS = 5000;
 
 /** The page: what it knows, and what shows it. */
@@ -183,7 +184,7 @@ class Page {
   readOutagesSoon() {
     setTimeout(async () => {
       this.status.outages = (await this.history.readOutages()) ?? this.status.outages;
-    }, Math.random() * OUTAGES_SPREAD_MS);
+    }, OUTAGES_WAIT_MS + Math.random() * OUTAGES_SPREAD_MS);
   }
 
   /**

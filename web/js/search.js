@@ -116,6 +116,8 @@ export class Search {
   }
 
   keepAddress() {
+    // What is not understood yet may name a cluster that is not known yet.
+    if (!this.store.hasPicture && this.question.kind === "unclear") return;
     const fragment = writeFragment(this.question);
     if (fragment !== location.hash && (fragment !== "" || readFragment(location.hash) !== null)) {
       history.replaceState(null, "", fragment || location.pathname + location.search);
@@ -146,6 +148,7 @@ export class Search {
     // A name that was not known when it was asked for may be known now.
     if (this.question.kind === "unclear" && this.store.hasPicture) {
       this.question = parseQuestion(this.input.value, this.store.clusters.map((cluster) => cluster.name));
+      this.keepAddress();
     }
     const places = this.places();
     this.handlers.onPlaces(places);

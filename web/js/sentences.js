@@ -201,7 +201,7 @@ export function sayLately(outages, now) {
  */
 export function labelConnection(condition, isPolling) {
   const words = getWords();
-  return isPolling && condition === "live" ? words.polling : words.connection[condition];
+  return isPolling && (condition === "live" || condition === "unjudged") ? words.polling : words.connection[condition];
 }
 
 /**

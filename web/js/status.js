@@ -55,6 +55,7 @@ export class Status {
     this.verdict = findPart(document, "#verdict");
     this.sentence = findPart(document, "#verdict-text");
     this.about = findPart(document, "#verdict-about");
+    this.aboutLine = findPart(document, ".verdict-about");
     this.facts = findPart(document, "#verdict-facts");
     this.lately = findPart(document, "#lately");
     this.icon = /** @type {HTMLLinkElement} */ (document.querySelector("#icon"));
@@ -63,7 +64,7 @@ export class Status {
 
   /**
    * @param {Facts} facts
-   * @param {number} unjudgedAt since when silence is not judged, the server's time
+   * @param {number} unjudgedAt since when silence is not judged, the server's time; NaN: not known
    * @param {number} retryIn seconds to the next try
    * @param {boolean} hasFailed whether asking for the first picture failed
    */
@@ -111,7 +112,7 @@ export class Status {
     this.verdict.classList.toggle("is-long", sentence.length > LONG);
     writeText(this.sentence, sentence);
     writeText(this.about, isAnnounced ? this.sayAbout(announcement) : "");
-    this.about.hidden = !isAnnounced;
+    this.aboutLine.hidden = !isAnnounced;
     this.facts.hidden = !isAnnounced;
     this.facts.dataset.mood = verdict.mood;
     writeText(findPart(this.facts, "span"), isAnnounced ? facts : "");

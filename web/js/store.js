@@ -120,8 +120,8 @@ export class Store {
     /** The server's time when this page was first told that the judge has not been heard yet; NaN before that. */
     this.unheardAt = NaN;
     /** False while nobody is flagged unhealthy: just after a start, or while the judge cannot hear. */
-    this.judging = true;
-    /** The server's time when this page first saw that nobody is flagged; NaN while silence is judged. */
+    this.judging = false;
+    /** The server's time when this page saw that nobody is flagged any more; NaN when it did not see that. */
     this.unjudgedAt = NaN;
     /** @type {Notices} what the operators tell; see `useNotices` */
     this.notices = { announcement: null, maintenance: [] };
@@ -174,12 +174,16 @@ export class Store {
   /** @param {Times} times of any frame */
   applyTimes(times) {
     this.now = times.now;
-    // A replica that was just started has heard nothing itself; what another one heard is still true.
-    if (times.heard !== null) this.heard = times.heard;
-    else if (Number.isNaN(this.unheardAt)) this.unheardAt = times.now;
-    this.judging = times.judging_since !== null;
-    if (this.judging) this.unjudgedAt = NaN;
-    else if (Number.isNaN(this.unjudgedAt)) this.unjudgedAt = times.now;
+    // A replica that was just started has heard nothing itself; what another one told is still true.
+    if (times.heard === null) {
+      if (Number.isNaN(this.unheardAt)) this.unheardAt = times.now;
+      return;
+    }
+    this.heard = times.heard;
+    const isJudging = times.judging_since !== null;
+    if (isJudging) this.unjudgedAt = NaN;
+    else if (this.judging) this.unjudgedAt = times.now;
+    this.judging = isJudging;
   }
 
   /**

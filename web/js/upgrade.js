@@ -29,22 +29,32 @@ export class Upgrade {
   constructor(build, surroundings) {
     this.build = build;
     this.with = surroundings;
+    /** The service's page, as last heard. */
+    this.newest = build;
     this.isDue = false;
   }
 
   /** @param {string} build the service's page */
   note(build) {
-    if (this.build === "" || build === "" || build === this.build || this.isDue) return;
+    if (this.build === "" || build === "") return;
+    this.newest = build;
+    if (build === this.build || this.isDue) return;
     const { clock = Date.now, random = Math.random, isHidden, schedule } = this.with;
     const last = this.recall();
-    if (clock() - last < AGAIN_MS && clock() >= last) return;
+    const now = clock();
+    const pause = now >= last ? Math.max(0, last + AGAIN_MS - now) : 0;
     this.isDue = true;
-    schedule(() => this.reload(0), random() * (isHidden() ? HIDDEN_SPREAD_MS : SPREAD_MS));
+    schedule(() => this.reload(0), pause + random() * (isHidden() ? HIDDEN_SPREAD_MS : SPREAD_MS));
   }
 
   /** @param {number} tries */
   reload(tries) {
     const { clock = Date.now, isBusy, schedule, storage, reload } = this.with;
+    if (this.newest === this.build) {
+      // The page came from a new replica, and one of the old ones answered for a while.
+      this.isDue = false;
+      return;
+    }
     if (isBusy() && tries < BUSY_TRIES_MAX) return schedule(() => this.reload(tries + 1), BUSY_MS);
     try {
       storage.setItem(KEPT, String(clock()));

@@ -59,7 +59,7 @@ test("an old picture says how old it is", () => {
   assert.match(sayConnection("deaf", 12, 0, false), /cannot hear the bots.*12 seconds old/);
   assert.match(sayConnection("offline", 12, 0, false), /Your device is offline.*12 seconds old/);
   assert.doesNotMatch(sayConnection("deaf", NaN, 0, false), /NaN/);
-  assert.match(sayConnection("unjudged", 42, 0, false), /before it calls one silent. It has been so for 42 seconds\.$/);
+  assert.match(sayConnection("unjudged", 42, 0, false), /no shard counts as silent yet\. It has been so for 42 seconds\.$/);
   assert.doesNotMatch(sayConnection("unjudged", NaN, 0, false), /NaN/);
   assert.equal(sayConnection("live", null, 0, false), "");
   assert.equal(sayConnection("loading", null, 0, false), "");

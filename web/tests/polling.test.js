@@ -99,11 +99,19 @@ test("another page is loaded once, and not by all at the same moment", () => {
   assert.equal(world.reloads, 1);
   // A replica of the old version answered, and the next hello is of the new one again.
   world.now += 60_000;
-  make().note("new");
-  assert.equal(world.due.length, 0, "not back and forth");
+  const again = make();
+  world.delays = [];
+  again.note("new");
+  assert.deepEqual(world.delays, [9 * 60_000 + 15_000], "not back and forth");
+  again.note("old");
+  world.due.shift()?.();
+  assert.equal(world.reloads, 1, "it is the newest after all");
   world.now += 3_600_000;
-  make().note("new");
-  assert.equal(world.due.length, 1);
+  world.delays = [];
+  again.note("new");
+  assert.deepEqual(world.delays, [15_000]);
+  world.due.shift()?.();
+  assert.equal(world.reloads, 2);
 });
 
 test("who is busy is left alone, but not for ever", () => {

@@ -161,10 +161,26 @@ test("a sign of life that is later than the snapshot was told by another clock",
   assert.deepEqual([...store.clusters[0].lastHeard], [2001, 1991], "a pulse knows a little more");
 });
 
-test("a replica that was just started does not make the dashboard deaf", () => {
+test("since when nobody is flagged is known to those who saw it begin", () => {
   const store = storeOf("3");
-  store.applyTimes({ now: 2001, heard: null, judging_since: 1 });
+  const tell = (/** @type {number} */ now, /** @type {number | null} */ since) => store.applyTimes({ now, heard: now, judging_since: since });
+  const late = new Store();
+  late.applyTimes({ now: 2000, heard: 2000, judging_since: null });
+  assert.ok(Number.isNaN(late.unjudgedAt));
+  tell(2000, 1);
+  tell(2001, null);
+  tell(2002, null);
+  assert.equal(store.unjudgedAt, 2001);
+  tell(2003, 2003);
+  assert.ok(Number.isNaN(store.unjudgedAt));
+});
+
+test("a replica that was just started does not make the dashboard deaf, nor unsure", () => {
+  const store = storeOf("3");
+  store.applyTimes({ now: 2000, heard: 1999.5, judging_since: 1 });
+  store.applyTimes({ now: 2001, heard: null, judging_since: null });
   assert.equal(store.heard, 1999.5);
+  assert.equal(store.judging, true);
   const fresh = new Store();
   fresh.applyTimes({ now: 2000, heard: null, judging_since: 1 });
   fresh.applyTimes({ now: 2001, heard: null, judging_since: 1 });

@@ -16,7 +16,7 @@
 //! * `session`: one viewer's WebSocket; `handshake`: how it opens.
 //! * `routes`: which request gets which answer; `representation`: ETag, gzip, 304.
 //! * `page`: the page and its parts, embedded or from a folder; `brand`: the operator's name and colours on it;
-//!   `html`: the verdict in it.
+//!   `html`: the verdict in it; `parts`, `bundle`: its many files as few.
 //! * `verdict`: one sentence and one colour for the whole fleet, for `/`, `/plain` and unfurled links.
 //! * `history`: the last transitions of each shard, and the outages.
 //! * `cors`: whose pages may read from another host.
@@ -24,6 +24,7 @@
 
 mod basis;
 mod brand;
+mod bundle;
 mod cluster;
 mod cors;
 mod fanout;
@@ -39,6 +40,7 @@ mod model;
 mod notices;
 mod options;
 mod page;
+mod parts;
 mod picture;
 mod plain;
 mod reads;

@@ -16,6 +16,7 @@ use crate::{
     WebOptions,
     brand::{self, Brand},
     html::Template,
+    parts,
     representation::{Representation, etag_of, hex},
     verdict::Verdict,
 };
@@ -65,6 +66,9 @@ impl Page {
     fn of(mut files: BTreeMap<String, Bytes>) -> Result<Self, ConfigError> {
         let error = |problem: String| ConfigError::new("GLANCE_PAGE_DIR", INDEX, problem);
         let index = files.remove(INDEX).unwrap_or_default();
+        let html = std::str::from_utf8(&index)
+            .map_err(|_| error("is not UTF-8; correct the file".to_owned()))?;
+        let html = parts::lay_out(html, &mut files);
         let brand = Brand::read(&files)?;
         let mut build = Sha256::new();
         build.update(Sha256::digest(&index));
@@ -80,9 +84,7 @@ impl Page {
             representations.insert(name, representation);
         }
         let build = hex(&build.finalize());
-        let html = std::str::from_utf8(&index)
-            .map_err(|_| error("is not UTF-8; correct the file".to_owned()))?;
-        let index = Template::new(html, brand, format!("assets/{build}"), &build)
+        let index = Template::new(&html, brand, format!("assets/{build}"), &build)
             .map_err(|problem| error(format!("has a gap that cannot be filled: {problem}")))?;
         Ok(Self {
             files: representations,
@@ -267,6 +269,25 @@ mod tests {
         let error = read_folder(folder.path()).unwrap_err();
         assert!(error.to_string().contains("GLANCE_PAGE_DIR"), "{error}");
         assert!(read_folder(Path::new("/nowhere/at/all")).is_err());
+    }
+
+    #[test]
+    fn a_first_visit_is_a_handful_of_requests_and_small() {
+        let page = Page::of(embedded()).unwrap();
+        let index = page.index(&Verdict::starting());
+        let html = std::str::from_utf8(index.body()).unwrap();
+        let start = format!("=\"assets/{}/", page.build);
+        let parts: Vec<&str> = html.split(&start[..]).skip(1).collect();
+        let names = parts.iter().filter_map(|part| part.split('"').next());
+        let names: Vec<&str> = names.collect();
+        assert!(
+            names.contains(&"js/all.js") && names.contains(&"css/all.css"),
+            "{names:?}"
+        );
+        assert!(names.len() < 10, "{names:?}");
+        let parts = names.iter().filter_map(|name| page.files.get(*name));
+        let bytes: usize = parts.map(Representation::sent_bytes).sum();
+        assert!(bytes + index.sent_bytes() < 55_000, "{bytes} bytes");
     }
 
     #[test]

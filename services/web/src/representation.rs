@@ -58,6 +58,12 @@ impl Representation {
         &self.identity
     }
 
+    /// How many bytes of body most clients get.
+    #[cfg(test)]
+    pub(crate) fn sent_bytes(&self) -> usize {
+        self.gzip.as_ref().unwrap_or(&self.identity).len()
+    }
+
     /// As [`Self::answer`], for a body that never changes under its address.
     #[must_use]
     pub(crate) fn answer_for_ever(&self, request: &HeaderMap) -> Response {

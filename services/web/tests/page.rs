@@ -40,7 +40,7 @@ async fn the_parts_carry_a_hash_and_may_be_kept_for_ever() {
     let (_server, _aggregator, service) = start(WebOptions::default()).await;
     let html = service.get("/").await;
     assert_eq!(html.header("cache-control"), "no-cache");
-    let script = named(html.text(), "/js/main.js");
+    let script = named(html.text(), "/js/all.js");
     let kept = service.get(&script).await;
     assert_eq!(kept.status, 200);
     assert_eq!(

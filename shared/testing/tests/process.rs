@@ -128,7 +128,9 @@ async fn waiting_for_the_end_is_bounded() {
 #[tokio::test]
 #[ignore = "started by children_end_with_a_test_that_is_killed"]
 async fn hold_a_child() {
-    let child = shell("exec sleep 60").start();
+    // It is bound to this process a moment after its start, when it runs a line of its own.
+    let mut child = shell("echo bound; exec sleep 60").start();
+    child.wait_for_line("bound", LIMIT).await;
     println!("child {}", child.id());
     std::future::pending::<()>().await;
 }

@@ -79,7 +79,7 @@ const words = {
   sayLost: "Der Browser erreicht die Übersicht nicht.{picture}{retry}",
   sayStalled: "Der Browser hört nichts mehr von der Übersicht.{picture} Sie wird erwartet.",
   sayDeaf: "Die Übersicht hört die Bots nicht. Vielleicht geht es ihnen gut: Sie weiß es nicht.{picture} Es geht von selbst weiter.",
-  sayUnjudged: "Die Übersicht hat vielleicht etwas verpasst. Darum bekommt jeder Shard Zeit, sich zu melden, bevor er als still gilt.{lasting}",
+  sayUnjudged: "Die Übersicht holt gerade auf: Noch gilt kein Shard als still.{lasting}",
   unjudgedFor: " Das ist seit {duration} so.",
   announceLive: "Verbunden. Die Seite ist live.",
   announceOffline: "Das Gerät ist offline. Die Seite zeigt einen alten Stand.",

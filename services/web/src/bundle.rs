@@ -1,0 +1,363 @@
+//! Makes one file of the page's many modules, and one of its style sheets, so
+//! that a page over a slow line is a handful of requests. Pure.
+//!
+//! This is no general bundler. It takes modules of a plain form, the one of
+//! `web/js`: imports and exports begin at the start of a line, an import stands
+//! in one line, and what is exported is a declaration. Anything else is left as
+//! it is, and the browser loads the modules one by one.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use bytes::Bytes;
+
+/// The files of a page, by name.
+pub(crate) type Files = BTreeMap<String, Bytes>;
+
+/// More modules than this are no page.
+const MODULES_MAX: usize = 500;
+
+/// Joins a module and all that it imports into one module.
+///
+/// # Errors
+///
+/// What is not of the plain form.
+pub(crate) fn join_modules(files: &Files, entry: &str) -> Result<String, String> {
+    let mut modules = Vec::new();
+    visit(files, entry, &mut Vec::new(), &mut modules)?;
+    let mut out = String::new();
+    let place = |name: &str| modules.iter().position(|module| module.name == name);
+    for (number, module) in modules.iter().enumerate() {
+        // Each has a scope of its own, so equal names do not meet.
+        let _ = writeln!(out, "const _{number}=(()=>{{");
+        for import in &module.imports {
+            let from = place(&import.from).ok_or("a module is used before it is there")?;
+            let _ = writeln!(out, "const {}=_{from}{};", import.names, import.member);
+        }
+        out.push_str(&module.body);
+        let _ = writeln!(out, "return{{{}}}}})();", module.exports.join(","));
+    }
+    Ok(out)
+}
+
+/// Joins style sheets. Their addresses count from the folder that they are in, so that has to be the same one.
+///
+/// # Errors
+///
+/// The sheet that is missing or in another folder.
+pub(crate) fn join_styles(files: &Files, names: &[&str]) -> Result<String, String> {
+    let mut out = String::new();
+    for name in names {
+        if folder(name) != folder(names[0]) {
+            return Err(format!("{name} is in another folder"));
+        }
+        out.push_str(&without_comments(text(files, name)?));
+    }
+    Ok(out)
+}
+
+/// The modules that an entry needs, itself the last; each comes after those that it imports.
+///
+/// # Errors
+///
+/// As [`join_modules`].
+pub(crate) fn list_modules(files: &Files, entry: &str) -> Result<Vec<String>, String> {
+    let mut modules = Vec::new();
+    visit(files, entry, &mut Vec::new(), &mut modules)?;
+    Ok(modules.into_iter().map(|module| module.name).collect())
+}
+
+struct Module {
+    name: String,
+    imports: Vec<Import>,
+    exports: Vec<String>,
+    body: String,
+}
+
+struct Import {
+    /// The name of the other module.
+    from: String,
+    /// As in a destructuring declaration.
+    names: String,
+    /// What of the other module is taken: all, or `.default`.
+    member: &'static str,
+}
+
+fn visit(
+    files: &Files,
+    name: &str,
+    above: &mut Vec<String>,
+    modules: &mut Vec<Module>,
+) -> Result<(), String> {
+    if modules.iter().any(|module| module.name == name) {
+        return Ok(());
+    }
+    if above.iter().any(|module| module == name) {
+        return Err(format!("{name} imports itself by way of others"));
+    }
+    if above.len() + modules.len() >= MODULES_MAX {
+        return Err(format!("there are more than {MODULES_MAX} modules"));
+    }
+    let module = read(files, name)?;
+    let entry = above.first().map_or(name, String::as_str);
+    if folder(name) != folder(entry) && module.body.contains("import(") {
+        return Err(format!(
+            "{name} imports by an address that counts from its folder"
+        ));
+    }
+    above.push(name.to_owned());
+    for import in &module.imports {
+        visit(files, &import.from, above, modules)?;
+    }
+    above.pop();
+    modules.push(module);
+    Ok(())
+}
+
+fn read(files: &Files, name: &str) -> Result<Module, String> {
+    let source = text(files, name)?;
+    check_scope(source, name)?;
+    let mut module = Module {
+        name: name.to_owned(),
+        imports: Vec::new(),
+        exports: Vec::new(),
+        body: String::new(),
+    };
+    for line in without_comments(source).lines() {
+        let strange = || format!("{name} has a line of another form: {line}");
+        if line.starts_with("import ") || line.starts_with("import{") {
+            module
+                .imports
+                .push(read_import(line, name).ok_or_else(strange)?);
+        } else if let Some(exported) = line.strip_prefix("export ") {
+            let (kept, export) = read_export(exported).ok_or_else(strange)?;
+            module.exports.push(export);
+            module.body.push_str(kept);
+            module.body.push('\n');
+        } else if line.starts_with("export{") || line.starts_with("export*") {
+            return Err(strange());
+        } else {
+            module.body.push_str(line);
+            module.body.push('\n');
+        }
+    }
+    Ok(module)
+}
+
+/// What would mean something else in another file, or inside of a function.
+fn check_scope(source: &str, name: &str) -> Result<(), String> {
+    let is_top = |line: &&str| !line.starts_with([' ', '\t', '/', '*']);
+    let waits = |line: &str| line.contains("await ") && !line.contains("async ");
+    if source.contains("import.meta") {
+        Err(format!("{name} uses import.meta"))
+    } else if source.lines().filter(is_top).any(waits) {
+        Err(format!("{name} waits outside of functions"))
+    } else {
+        Ok(())
+    }
+}
+
+/// `import { a, b as c } from "./x.js";` or `import a from "./x.js";`
+fn read_import(line: &str, name: &str) -> Option<Import> {
+    let line = line.strip_prefix("import")?.trim_start();
+    let (names, from) = line.split_once(" from ")?;
+    let from = from
+        .strip_suffix(';')?
+        .trim_matches('"')
+        .strip_prefix("./")?;
+    let from = match folder(name) {
+        "" => from.to_owned(),
+        folder => format!("{folder}/{from}"),
+    };
+    let names = names.trim();
+    if is_name(names) {
+        return Some(Import {
+            from,
+            names: names.to_owned(),
+            member: ".default",
+        });
+    }
+    let list = names.strip_prefix('{')?.strip_suffix('}')?;
+    let mut taken = Vec::new();
+    for entry in list.split(',').map(str::trim).filter(|it| !it.is_empty()) {
+        let (theirs, ours) = entry.split_once(" as ").unwrap_or((entry, entry));
+        if !is_name(theirs) || !is_name(ours) {
+            return None;
+        }
+        taken.push(match theirs == ours {
+            true => ours.to_owned(),
+            false => format!("{theirs}:{ours}"),
+        });
+    }
+    Some(Import {
+        from,
+        names: format!("{{{}}}", taken.join(",")),
+        member: "",
+    })
+}
+
+/// What is kept of a line after `export `, and the entry in the list of exports.
+fn read_export(line: &str) -> Option<(&str, String)> {
+    if let Some(name) = line.strip_prefix("default ") {
+        let name = name.strip_suffix(';').filter(|name| is_name(name))?;
+        return Some(("", format!("default:{name}")));
+    }
+    let kinds = [
+        "class ",
+        "function ",
+        "async function ",
+        "function* ",
+        "const ",
+    ];
+    let rest = kinds.iter().find_map(|kind| line.strip_prefix(kind))?;
+    let end = rest.find(|c: char| !is_name_char(c))?;
+    let name = &rest[..end];
+    is_name(name).then(|| (line, name.to_owned()))
+}
+
+fn is_name(text: &str) -> bool {
+    text.chars().all(is_name_char) && text.chars().next().is_some_and(|c| !c.is_ascii_digit())
+}
+
+fn is_name_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '$'
+}
+
+fn folder(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+fn text<'a>(files: &'a Files, name: &str) -> Result<&'a str, String> {
+    let body = files
+        .get(name)
+        .ok_or_else(|| format!("{name} is missing"))?;
+    std::str::from_utf8(body).map_err(|_| format!("{name} is not UTF-8"))
+}
+
+/// Leaves out blank lines, indentation, and comments that have lines of their own.
+///
+/// A text in backticks may go over several lines, and is not to be touched: where there may be one, all is kept.
+fn without_comments(source: &str) -> String {
+    let is_open = |line: &str| line.matches('`').count() % 2 == 1;
+    if source.lines().any(is_open) {
+        return source.to_owned();
+    }
+    let mut out = String::with_capacity(source.len());
+    let mut in_comment = false;
+    for line in source.lines().map(str::trim) {
+        let code = if in_comment || line.starts_with("/*") {
+            let after = line.split_once("*/").map(|(_, after)| after.trim_start());
+            in_comment = after.is_none();
+            match after {
+                // A type that is told to the checker of types; or nothing is left.
+                Some(after) => after,
+                None => continue,
+            }
+        } else if line.starts_with("//") {
+            continue;
+        } else {
+            line
+        };
+        if !code.is_empty() {
+            out.push_str(code);
+            out.push('\n');
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(list: &[(&str, &str)]) -> Files {
+        let file =
+            |(name, body): &(&str, &str)| ((*name).to_owned(), Bytes::from((*body).to_owned()));
+        list.iter().map(file).collect()
+    }
+
+    #[test]
+    fn modules_become_one_in_the_order_of_their_imports() {
+        let files = files(&[
+            (
+                "js/main.js",
+                "import { b as two, one } from \"./b.js\";\nimport c from \"./deep/c.js\";\none(two, c);\n",
+            ),
+            (
+                "js/b.js",
+                "/**\n * Words.\n */\n  // more\n\nexport const b = 2;\nexport async function one(x) {\n  await x;\n}\n",
+            ),
+            (
+                "js/deep/c.js",
+                "import { b } from \"./../b.js\";\nexport default b;\n",
+            ),
+        ]);
+        // `..` is not of the plain form.
+        assert!(join_modules(&files, "js/main.js").is_err());
+        let mut files = files;
+        files.insert(
+            "js/deep/c.js".to_owned(),
+            "const c = 3;\nexport default c;".into(),
+        );
+        let joined = join_modules(&files, "js/main.js").unwrap();
+        let expected = "const _0=(()=>{\nconst b = 2;\nasync function one(x) {\nawait x;\n}\nreturn{b,one}})();\n\
+            const _1=(()=>{\nconst c = 3;\n\nreturn{default:c}})();\n\
+            const _2=(()=>{\nconst {b:two,one}=_0;\nconst c=_1.default;\none(two, c);\nreturn{}})();\n";
+        assert_eq!(joined, expected);
+        let listed = list_modules(&files, "js/main.js").unwrap();
+        assert_eq!(listed, ["js/b.js", "js/deep/c.js", "js/main.js"]);
+    }
+
+    #[test]
+    fn what_is_not_of_the_plain_form_stays_as_it_is() {
+        for strange in [
+            "import * as a from \"./a.js\";",
+            "import {\n  a\n} from \"./a.js\";",
+            "import \"./a.js\";",
+            "import { a } from \"elsewhere\";",
+            "export let a = 1;",
+            "export { a };",
+            "export * from \"./a.js\";",
+            "export default class {}",
+            "const a = await b();",
+            "console.log(import.meta.url);",
+            "import { a } from \"./main.js\";",
+        ] {
+            let files = files(&[("main.js", strange), ("a.js", "export const a = 1;")]);
+            assert!(join_modules(&files, "main.js").is_err(), "{strange}");
+        }
+        let files = files(&[
+            ("js/main.js", "import { a } from \"./deep/a.js\";"),
+            ("js/deep/a.js", "export const a = () => import(\"./b.js\");"),
+        ]);
+        assert!(join_modules(&files, "js/main.js").is_err());
+    }
+
+    #[test]
+    fn comments_go_and_texts_stay() {
+        for (source, kept) in [
+            (
+                "a;\n  // no\n/* no\n   no */ b;\n/** @type {X} */ (c).d;\n",
+                "a;\nb;\n(c).d;\n",
+            ),
+            ("a; // yes\n\"/* yes */\";\n", "a; // yes\n\"/* yes */\";\n"),
+            ("x = `\n// yes\n  `;\n", "x = `\n// yes\n  `;\n"),
+        ] {
+            assert_eq!(without_comments(source), kept);
+        }
+    }
+
+    #[test]
+    fn styles_are_joined_within_a_folder() {
+        let files = files(&[
+            ("css/a.css", "/* a */\na { b: c }\n"),
+            ("css/b.css", "b { c: d }\n"),
+            ("other/c.css", "c {}"),
+        ]);
+        assert_eq!(
+            join_styles(&files, &["css/b.css", "css/a.css"]).unwrap(),
+            "b { c: d }\na { b: c }\n"
+        );
+        assert!(join_styles(&files, &["css/a.css", "other/c.css"]).is_err());
+        assert!(join_styles(&files, &["css/none.css"]).is_err());
+    }
+}
