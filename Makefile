@@ -12,6 +12,7 @@ NATS ?= any
 # Flags for the simulator (`make demo DEMO="--scenario outage"`) and for the benchmark.
 DEMO ?=
 BENCH ?=
+BENCH_PAGE ?=
 # More flags for the long run of the fault suite: tests/tests/faults.rs lists them.
 SOAK ?=
 # The folder of what cargo builds.
@@ -64,6 +65,13 @@ test-e2e: test-tools test-programs ## From a bot's report to the page, in Chromi
 	export PYTHONPATH="$(CURDIR)/.tools/python"
 	$(if $(BROWSER_TESTS),node --test $(BROWSER_TESTS),echo 'tests/browser holds no tests')
 
+.PHONY: screenshots
+screenshots: test-tools ## Take the pictures of docs/ anew
+	cargo build --workspace --bins
+	export GLANCE_NATS_SERVER="$$(scripts/nats-server.sh $(NATS))"
+	export GLANCE_BIN_DIR="$(TARGET)/debug" GLANCE_TEST_CHROMIUM="$$(command -v chromium)"
+	node tests/browser/screenshots.js
+
 .PHONY: soak
 soak: test-programs ## Many rounds of faults: each kind 30 times, in about half an hour
 	GLANCE_TEST_NATS_SERVER="$$(scripts/nats-server.sh $(NATS))"
@@ -113,7 +121,17 @@ fmt: ## Format the Rust code
 	cargo fmt --all
 
 .PHONY: bench
-bench: ## Measure, in release mode
+bench: bench-services bench-page ## Measure, in release mode
+
+.PHONY: bench-page
+bench-page: test-tools ## Measure the page in Chromium
+	cargo build --release -p glance-standalone
+	export GLANCE_NATS_SERVER="$$(scripts/nats-server.sh $(NATS))"
+	export GLANCE_BIN_DIR="$(TARGET)/release" GLANCE_TEST_CHROMIUM="$$(command -v chromium)"
+	node tests/browser/bench.js $(BENCH_PAGE)
+
+.PHONY: bench-services
+bench-services:
 	cargo build --release -p glance-bench -p glance-aggregator -p glance-bridge -p glance-web
 	GLANCE_TEST_NATS_SERVER="$$(scripts/nats-server.sh $(NATS))"
 	export GLANCE_TEST_NATS_SERVER GLANCE_BIN_DIR="$(TARGET)/release"

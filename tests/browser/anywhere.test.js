@@ -152,6 +152,12 @@ test("the page on another host, and an operator who does not want that", async (
   await glance.post("api/status/main/3/3");
   await waitForState(page, "main", 3, ONLINE);
   assert.match(await page.title(), /· Elsewhere$/);
+  // The service may have another page than this host for good: that is no reason to load again.
+  const config = await page.evaluate(() => JSON.parse(document.querySelector("#config").textContent));
+  assert.equal(config.build, "");
+  const html = await readFile(join(exported, "index.html"), "utf8");
+  assert.match(html, /<title>Elsewhere<\/title>/);
+  assert.ok(html.includes(`href="${glance.url}plain"`));
   assert.deepEqual(problems, []);
   await context.close();
 });
@@ -163,7 +169,7 @@ test("without scripts the verdict is there, and a link to the text", async () =>
   await page.getByRole("heading", { name: "All 8 shards are online" }).waitFor();
   await page.locator("noscript li").filter({ hasText: "main: all 8 shards are online" }).waitFor();
   await page.getByRole("link", { name: "the same table as plain text" }).click();
-  await page.getByText("Glance: All 8 shards are online").waitFor();
+  await page.getByText("First: All 8 shards are online").waitFor();
   await context.close();
 });
 
@@ -180,6 +186,25 @@ test("a part that is gone makes the page load again, once", async () => {
   await page.unroute("**/js/all.js");
   await page.reload();
   await page.locator("body.has-picture").waitFor();
+  await context.close();
+});
+
+test("so does one where WebSockets are blocked", async () => {
+  const { page, context } = await visit(browser, await serveBelow("/", { isBlocked: true }));
+  await page.locator("#connection-label").filter({ hasText: "Live, every few seconds" }).waitFor();
+  await page.evaluate(() => {
+    Math.random = () => 0;
+    window.wasHere = true;
+  });
+  await writeBrand("Third");
+  await glance.end("SIGTERM");
+  await glance.launch();
+  await page.waitForFunction(() => window.wasHere === undefined);
+  await page.locator("body.has-picture").waitFor();
+  assert.match(await page.title(), /· Third$/);
+  await writeBrand("First");
+  await glance.end("SIGTERM");
+  await glance.launch();
   await context.close();
 });
 

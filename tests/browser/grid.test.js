@@ -92,6 +92,10 @@ test("who is online by its own word, but does nothing, has a mark", async () => 
   await page.locator('[data-cluster="main"] [data-shard="7"][data-zombie="slow"]').waitFor();
   assert.equal(await page.locator("[data-shard][data-zombie]").count(), 2);
   await page.getByRole("option", { name: /^Shard 20, online by its own word, but it handles no events/ }).waitFor();
+  await page.locator('[data-cluster="main"] [data-shard="20"]').click();
+  await page.locator("#panel .panel-meaning").filter({ hasText: "it handles no events" }).waitFor();
+  assert.equal(await page.locator("#panel .cell[data-zombie]").count(), 1);
+  await page.keyboard.press("Escape");
   await page.getByRole("button", { name: /^Zombie 2/ }).click();
   await page.waitForFunction(() => document.querySelectorAll('[data-cluster="main"] [data-shard]').length === 2);
   await context.close();

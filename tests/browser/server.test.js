@@ -100,6 +100,33 @@ test("where a page may not write to the clipboard, the link is there to be copie
   await context.close();
 });
 
+test("a link to a shard of a cluster is no mistake while the clusters are not known yet", async () => {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  await page.addInitScript(() => {
+    window.problems = [];
+    new MutationObserver(() => {
+      const problem = document.querySelector("#answer-problem")?.textContent;
+      if (problem) window.problems.push(problem);
+    }).observe(document, { childList: true, subtree: true, characterData: true });
+  });
+  await page.goto(`${glance.url}#shard=main/12`);
+  await page.locator("#answer-rows li").first().filter({ hasText: "Shard 12 of main (group alpha)" }).waitFor();
+  assert.deepEqual(await page.evaluate(() => window.problems), []);
+  await context.close();
+});
+
+test("a shard that the view leaves out is shown to who asks for it", async () => {
+  const { page, context } = await visit(browser, glance.url);
+  await page.getByRole("button", { name: /^Offline/ }).click();
+  await page.getByText("No shard of main is in one of the states that are shown.").waitFor();
+  await page.locator("#search-input").fill("main 7");
+  await page.keyboard.press("Enter");
+  await page.locator('[data-cluster="main"] [data-shard="7"].is-found').waitFor();
+  assert.equal(await page.getByRole("button", { name: /^Offline/ }).getAttribute("aria-pressed"), "false");
+  await context.close();
+});
+
 test("the answer is live", async () => {
   const { page, context } = await visit(browser, `${glance.url}#guild=${GUILD}`);
   const row = page.locator("#answer-rows li").first();

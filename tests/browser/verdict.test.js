@@ -58,6 +58,20 @@ test("one sentence and one colour, in the heading, the tab, the served page and 
   await context.close();
 });
 
+test("a tab in the background shows how it is", async () => {
+  await reportMain("");
+  const { page, context } = await visit(browser, glance.url);
+  await page.waitForFunction(() => document.title.startsWith("All 34 shards are online"));
+  // As browsers treat a tab that nobody looks at.
+  await page.evaluate(() => {
+    Object.defineProperty(document, "hidden", { get: () => true });
+    window.requestAnimationFrame = () => 0;
+  });
+  await reportMain("2222");
+  await page.waitForFunction(() => document.title.startsWith("main: 4 of 32 shards are down"), undefined, { polling: 100 });
+  await context.close();
+});
+
 test("what was down is told once it is over", async () => {
   await reportMain("");
   const { page, context } = await visit(browser, glance.url);
@@ -117,14 +131,14 @@ test("maintenance is shown instead of an outage, until its end and not longer", 
   await waitForVerdict(page, "Group 0 of main is under maintenance: 0 of 16 shards are online");
   await page.locator('#verdict[data-mood="calm"]').waitFor();
   await page.locator('[data-cluster="main"] .cluster-note').filter({ hasText: "Group 0 is under maintenance: New disks" }).waitFor();
-  assert.equal(await page.locator('[data-cluster="main"] [data-maintained]').count(), 16);
+  await page.waitForFunction(() => document.querySelectorAll('[data-cluster="main"] [data-maintained]').length === 16);
   await glance.notice("api/maintenance/main/0", null);
   await waitForVerdict(page, "main: 16 of 32 shards are down");
   // It ends by itself, although nobody says so.
   await glance.notice("api/maintenance/main", { text: "New disks", until: Date.now() / 1000 + 3 });
   await waitForVerdict(page, "main is under maintenance: 16 of 32 shards are online");
   await page.locator("#verdict-text").filter({ hasText: "main: 16 of 32 shards are down" }).waitFor({ timeout: LIMIT });
-  assert.equal(await page.locator("[data-maintained]").count(), 0);
+  await page.waitForFunction(() => document.querySelectorAll("[data-maintained]").length === 0);
   const plain = await (await fetch(new URL("plain", glance.url))).text();
   assert.doesNotMatch(plain, /aintenance/);
   await context.close();

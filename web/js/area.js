@@ -45,6 +45,7 @@ export class Area {
     this.shape = null;
     /** The shard whose cell the Tab key leads to. */
     this.stop = 0;
+    if (this.arrangement.count > 0 && this.positionOf(this.stop) < 0) this.stop = this.idAt(0);
     this.write();
   }
 

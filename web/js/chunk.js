@@ -52,11 +52,14 @@ export class Chunk {
   /** Makes the cells. */
   fill() {
     const { start, end, blocks } = this.cut;
+    const focused = this.box.contains(document.activeElement) ? document.activeElement?.getAttribute("data-shard") : null;
     this.cells = [];
     this.marks = [];
     const content = blocks.length > 0 ? blocks.map((block) => this.buildBlock(block)) : this.buildCells(start, end);
     this.box.replaceChildren(...content);
     for (const index of blocks.keys()) this.drawMark(index);
+    // Whoever goes through the cells by key stays there.
+    if (focused) this.cells.find((cell) => cell.dataset.shard === focused)?.focus({ preventScroll: true });
   }
 
   /** Lets the cells go. */
@@ -71,7 +74,12 @@ export class Chunk {
     if (!this.isLive) return;
     const { start, end, blocks } = this.cut;
     if (blocks.length > 0 || this.cells.length !== end - start || this.box.firstElementChild !== this.cells[0]) return this.fill();
-    for (let position = start; position < end; position += 1) this.bind(this.cells[position - start], position);
+    const count = String(this.area.arrangement.count);
+    for (let position = start; position < end; position += 1) {
+      const cell = this.cells[position - start];
+      cell.setAttribute("aria-setsize", count);
+      this.bind(cell, position);
+    }
   }
 
   /** Draws all cells again. */
@@ -87,8 +95,9 @@ export class Chunk {
    */
   buildCells(first, end) {
     const cells = [];
+    const model = createCell(this.area.arrangement.count);
     for (let position = first; position < end; position += 1) {
-      const cell = createCell();
+      const cell = /** @type {HTMLElement} */ (model.cloneNode());
       this.bind(cell, position);
       cells.push(cell);
     }
@@ -103,11 +112,11 @@ export class Chunk {
   bind(cell, position) {
     const { area } = this;
     const id = area.idAt(position);
-    cell.dataset.shard = String(id);
+    cell.setAttribute("data-shard", String(id));
     cell.setAttribute("aria-posinset", String(position + 1));
-    cell.setAttribute("aria-setsize", String(area.arrangement.count));
     if (cell.tabIndex !== -1) cell.tabIndex = -1;
-    cell.className = area.classOf(id);
+    const className = area.classOf(id);
+    if (cell.className !== className) cell.className = className;
     drawCell(cell, area, id);
   }
 
@@ -145,17 +154,17 @@ export class Chunk {
   }
 }
 
-/** @type {HTMLElement | null} */
-let model = null;
-
-/** @returns {HTMLElement} */
-function createCell() {
-  if (!model) {
-    model = createElement("div", "cell");
-    model.setAttribute("role", "option");
-    model.tabIndex = -1;
-  }
-  return /** @type {HTMLElement} */ (model.cloneNode());
+/**
+ * @param {number} count of the cells of the cluster; those that exist at one time are fewer
+ * @returns {HTMLElement} what all cells have in common, to be copied
+ */
+function createCell(count) {
+  const cell = createElement("div", "cell");
+  cell.setAttribute("role", "option");
+  cell.setAttribute("aria-setsize", String(count));
+  cell.setAttribute("data-state", String(ONLINE));
+  cell.tabIndex = -1;
+  return cell;
 }
 
 /**
@@ -167,10 +176,23 @@ export function drawCell(cell, area, id) {
   const { cluster } = area;
   const zombie = findZombie(cluster, id);
   const isMaintained = area.isMaintained(id);
-  cell.dataset.state = String(cluster.states[id]);
-  if (zombie) cell.dataset.zombie = zombie;
-  else if (cell.dataset.zombie) delete cell.dataset.zombie;
-  if (isMaintained) cell.dataset.maintained = "";
-  else if (cell.dataset.maintained !== undefined) delete cell.dataset.maintained;
+  const state = String(cluster.states[id]);
+  const { dataset } = cell;
+  if (dataset.state !== state) dataset.state = state;
+  markCell(cell, zombie, isMaintained);
   cell.setAttribute("aria-label", nameCell(cluster, id, zombie, isMaintained));
+}
+
+/**
+ * What a cell shows beside its state.
+ *
+ * @param {HTMLElement} cell
+ * @param {import("./zombie.js").Zombie | null} zombie
+ * @param {boolean} isMaintained
+ */
+export function markCell({ dataset }, zombie, isMaintained) {
+  if (zombie) dataset.zombie = zombie;
+  else if (dataset.zombie) delete dataset.zombie;
+  if (isMaintained) dataset.maintained = "";
+  else if (dataset.maintained !== undefined) delete dataset.maintained;
 }

@@ -30,3 +30,8 @@ export function createElement(tag, className = "") {
   if (className !== "") element.className = className;
   return element;
 }
+
+/** @param {() => void} action to be done when what was changed until now can be seen */
+export function afterPaint(action) {
+  requestAnimationFrame(() => setTimeout(action));
+}

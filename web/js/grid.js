@@ -23,6 +23,8 @@ const NEAR = "1000px 0px";
 const SPARE_MAX = 16;
 /** Shards change places at most so often. */
 const SETTLE_MS = 1000;
+/** So many cells blink in a second. Each is an animation for the browser, and a thousand of them cost a tenth of a second. */
+const BEATS_MAX = 128;
 /** Paper has no scrolling, but an end. */
 const PRINTED_MAX = 20_000;
 
@@ -42,13 +44,17 @@ export class Grid {
     this.visible = new Set();
     /** @type {Chunk[]} with cells, although they are far away */
     this.spare = [];
+    /** Where the next cells that blink begin. */
     this.beats = 0;
     /** Whether shards may be in the wrong places since states changed, and when they were last put right. */
     this.isStale = false;
     this.arrangedAt = 0;
     this.near = new IntersectionObserver((entries) => this.followNear(entries), { rootMargin: NEAR });
     this.seen = new IntersectionObserver((entries) => this.followSeen(entries));
-    new ResizeObserver(() => this.fit()).observe(root);
+    this.width = 0;
+    new ResizeObserver(() => {
+      if (root.clientWidth !== this.width) this.fit();
+    }).observe(root);
     window.addEventListener("beforeprint", () => this.fillForPrint());
   }
 
@@ -83,8 +89,21 @@ export class Grid {
     this.areas = store.clusters.map((cluster) => new Area(cluster, store, this.view));
     this.root.replaceChildren(...this.areas.map((area) => area.section));
     this.fit();
+    this.fillScreen();
     const again = focused && store.clusters.find(({ name, total }) => name === focused.cluster.name && focused.id < total);
     if (again) this.focus({ cluster: again, id: focused.id });
+  }
+
+  /** Makes the cells on the screen, which the observers would do some frames later. */
+  fillScreen() {
+    for (const { chunks } of this.areas) {
+      for (const chunk of chunks) {
+        const { top, bottom } = chunk.box.getBoundingClientRect();
+        if (top > window.innerHeight) break;
+        if (bottom > 0 && !chunk.isLive) chunk.fill();
+      }
+    }
+    for (const area of this.areas) area.keepStop();
   }
 
   /** @param {View} view */
@@ -141,6 +160,7 @@ export class Grid {
    */
   measure(largest, gutter) {
     const width = this.root.clientWidth;
+    this.width = width;
     const grouped = this.areas.filter((area) => area.groups);
     if (grouped.length === 0) {
       const rows = fitGrid(width - gutter, largest, devicePixelRatio);
@@ -247,6 +267,15 @@ export class Grid {
   }
 
   /**
+   * @param {Place} place
+   * @returns {boolean} whether the view does not show it
+   */
+  isLeftOut({ cluster, id }) {
+    const area = this.areas.find((candidate) => candidate.cluster === cluster);
+    return area !== undefined && area.positionOf(id) < 0;
+  }
+
+  /**
    * Moves the one cell per cluster that the Tab key leads to.
    * @param {Place} place
    */
@@ -289,16 +318,23 @@ export class Grid {
     }
   }
 
-  /** Lets the cells that were just heard blink, as far as they can be seen. */
+  /** Lets cells that were just heard blink, as far as they can be seen. */
   beat() {
-    this.beats += 1;
-    const name = this.beats % 2 === 0 ? "even" : "odd";
+    /** @type {HTMLElement[]} */
+    const heardCells = [];
     for (const { area, cells, cut } of this.visible) {
       const { heard } = area.cluster;
-      for (const [index, cell] of cells.entries()) {
+      cells.forEach((cell, index) => {
         const id = area.idAt(cut.start + index);
-        if ((heard[id >> 3] >> (id & 7)) & 1) cell.dataset.beat = name;
-      }
+        if ((heard[id >> 3] >> (id & 7)) & 1) heardCells.push(cell);
+      });
+    }
+    // Of more, each second another part.
+    const start = heardCells.length > BEATS_MAX ? this.beats % heardCells.length : 0;
+    this.beats = start + BEATS_MAX;
+    for (let turn = 0; turn < Math.min(BEATS_MAX, heardCells.length); turn += 1) {
+      const { dataset } = heardCells[(start + turn) % heardCells.length];
+      dataset.beat = dataset.beat === "odd" ? "even" : "odd";
     }
   }
 

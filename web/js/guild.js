@@ -10,10 +10,14 @@ const TEXT_LENGTH_MAX = 4000;
 
 /** Blanks that nobody sees, and that come along when text is copied. */
 const INVISIBLE = /[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]/g;
-const LINK = /\b(?:channels|guilds|events)\/(@me|%40me|\d+)/i;
+const LINK = /\b(?:channels|guilds|events)\/(@me|%40me|\d+)/gi;
 const INVITE = /\bdiscord\.gg\/|\bdiscord(?:app)?\.com\/invite\//i;
 /** "shard 12", "#12", "shard 12 of main"; and "main 12", "main/12", where there is such a cluster. */
-const SHARD = /^(?:shard\s*#?|#)\s*(\d{1,6})(?:\s*(?:of|on|in|von|de|\/|,)?\s+([\w-]{1,64}))?$/i;
+const SHARD = /^(?:shard\s*(?:no\.?|nr\.?|number|:)?\s*#?|#)\s*(\d{1,6})(?:(?:\s*[/,]\s*|\s+(?:(?:of|on|in|von|de)\s+)?)([\w-]{1,64}))?$/i;
+/** The page's own links, as support sends them. */
+const OWN_LINK = /#((?:guild|shard)=[^\s#]+)/;
+/** An ID as some programs write large numbers. */
+const SPACED = /(?:^|\D)(\d{1,3}(?:[ .,'’_]\d{3}){4,6})(?!\d)/;
 const CLUSTER_FIRST = /^([\w-]{1,64})[\s/:#]+(?:shard\s*#?)?(\d{1,6})$/i;
 const DIRECT = /^(?:@me|dms?|direct messages?)$/i;
 const MENTION = /<(?:#|@[!&]?|a?:\w+:)\d+>/;
@@ -70,8 +74,12 @@ export function parseQuestion(text, clusters = []) {
   if (DIRECT.test(clean)) return { kind: "direct" };
   const shard = findShard(clean, clusters);
   if (shard) return shard;
-  const link = LINK.exec(clean);
-  if (link) return /me$/i.test(link[1]) ? { kind: "direct" } : asGuild(link[1]);
+  const own = OWN_LINK.exec(clean);
+  // What is in such a link has none in it.
+  if (own) return parseQuestion((readFragment(own[1]) ?? "").replaceAll("#", " "), clusters);
+  const links = new Set(Array.from(clean.matchAll(LINK), (match) => match[1].replace(/.*me$/i, "@me")));
+  if (links.size > 1) return unclear("several");
+  for (const linked of links) return linked === "@me" ? { kind: "direct" } : asGuild(linked);
   if (INVITE.test(clean)) return unclear("invite");
   if (MENTION.test(clean)) return unclear("mention");
   return findId(clean);
@@ -100,8 +108,8 @@ function findId(text) {
   const ids = new Set(numbers.filter((digits) => digits.length >= DIGITS_MIN && digits.length <= DIGITS_MAX));
   if (ids.size > 1) return unclear("several");
   for (const id of ids) return asGuild(id);
-  // 123 456 789 ..., as some programs write large numbers
-  const joined = text.replace(/[\s.,'’_]/g, "");
+  const spaced = SPACED.exec(text);
+  const joined = (spaced ? spaced[1] : text).replace(/[\s.,'’_]/g, "");
   if (/^\d+$/.test(joined)) return asGuild(joined);
   if (numbers.some((digits) => digits.length > DIGITS_MAX)) return unclear("too_long");
   return unclear(numbers.length > 0 ? "too_short" : "no_number");

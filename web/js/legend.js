@@ -29,7 +29,7 @@ export class Legend {
     this.problems = findPart(document, "#problems-first");
     for (const kind of [...LEGEND_ORDER, ZOMBIE]) list.append(this.buildEntry(kind));
     this.all.addEventListener("click", () => {
-      this.change({ ...this.view, kinds: new Set() });
+      this.showAll();
       this.entries.get(ONLINE)?.button.focus();
     });
     this.problems.addEventListener("click", () => {
@@ -67,6 +67,11 @@ export class Legend {
     this.view = view;
     this.press();
     this.onView(view);
+  }
+
+  /** Leaves no kind out. */
+  showAll() {
+    this.change({ ...this.view, kinds: new Set() });
   }
 
   press() {

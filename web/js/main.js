@@ -9,7 +9,7 @@
 import { findAddresses, loadConfig } from "./branding.js";
 import { ServerClock } from "./clock.js";
 import { attachControls, mayBlink } from "./controls.js";
-import { findPart, writeText } from "./elements.js";
+import { afterPaint, findPart, writeText } from "./elements.js";
 import { Feed } from "./feed.js";
 import { Grid } from "./grid.js";
 import { createHistoryReader } from "./history.js";
@@ -56,14 +56,15 @@ class Page {
     });
     this.search = new Search(this.store, {
       onPlaces: (places) => this.grid.mark("is-found", places),
-      onReveal: (places) => this.reveal(places),
+      // The answer first: going there may be a long way.
+      onReveal: () => afterPaint(() => this.reveal(this.search.places())),
       announce: (text) => writeText(findPart(document, "#spoken-answer"), text),
     });
     this.feed = new Feed(addresses.feed, (frame) => this.accept(frame), () => this.followFeed());
     this.sync = new Sync({
       store: this.store,
       clock: this.clock,
-      readSnapshot: createSnapshotReader(addresses.snapshot),
+      readSnapshot: createSnapshotReader(addresses.snapshot, (build) => this.upgrade.note(build)),
       schedule: (action, delayMs) => {
         const timer = setTimeout(action, delayMs);
         return () => clearTimeout(timer);
@@ -73,11 +74,12 @@ class Page {
     });
     this.polling = new Polling({
       poll: () => this.sync.poll(),
-      countFailures: () => (this.feed.phase === "open" ? 0 : this.feed.failures),
+      // A socket that opened but says nothing is none.
+      countFailures: () => (this.feed.phase === "open" && this.feed.frames > 0 ? 0 : this.feed.failures),
       isHidden: () => document.hidden,
     });
     this.upgrade = new Upgrade(config.build, {
-      reload: () => location.reload(),
+      reload: () => void reloadWhenThere(),
       isBusy: () => !document.hidden && (this.panel.place !== null || document.activeElement === this.search.input),
       isHidden: () => document.hidden,
       schedule: (action, delayMs) => void setTimeout(action, delayMs),
@@ -101,7 +103,10 @@ class Page {
   accept(frame) {
     this.sync.accept(frame);
     if (frame.op === "hello") this.upgrade.note(frame.payload.build);
-    if (frame.op === "pulse" && !document.hidden && mayBlink()) this.grid.beat();
+    if (frame.op !== "pulse") return;
+    // A page that nobody looks at draws no frames and has its timers slowed down, but its tab can be seen.
+    if (document.hidden) this.drawStatus();
+    else if (mayBlink()) this.grid.beat();
   }
 
   followFeed() {
@@ -109,8 +114,9 @@ class Page {
     this.drawSoon();
   }
 
-  /** Draws once before the next frame of the screen, however much happens until then. */
+  /** Draws once before the next frame of the screen, however much happens until then; the first picture at once. */
   drawSoon() {
+    if (this.shape === -1 && this.store.hasPicture) return this.draw();
     if (this.isDrawing) return;
     this.isDrawing = true;
     requestAnimationFrame(() => {
@@ -121,6 +127,8 @@ class Page {
 
   draw() {
     const { store } = this;
+    // Which cells look otherwise because a notice began or ended.
+    store.useNotices(this.clock.now());
     if (store.hasPicture) {
       document.body.classList.add("has-picture");
       this.grid.draw(store);
@@ -152,11 +160,23 @@ class Page {
 
   /** What changes because time goes by. */
   tick() {
+    this.drawStatus();
+    // Other clusters have come, and are about to be drawn.
+    if (this.store.hasPicture && this.shape !== this.store.shape) return;
+    const now = this.clock.now();
+    const { isOld, asOf } = this.status;
+    this.grid.tick(asOf, isOld);
+    this.search.tick(now, isOld);
+    this.search.speak(now, isOld);
+    this.panel.update(now, isOld);
+    this.tooltip.update(now, isOld);
+  }
+
+  /** The connection and the verdict, on the page and in its tab. */
+  drawStatus() {
     const now = this.clock.now();
     const { store, feed, sync } = this;
     store.useNotices(now);
-    // Other clusters have come, and are about to be drawn.
-    if (store.hasPicture && this.shape !== store.shape) return;
     this.status.drawConnection({
       deviceOnline: navigator.onLine,
       phase: feed.phase,
@@ -171,13 +191,7 @@ class Page {
       unheardAt: store.unheardAt,
       judging: store.judging,
     }, store.unjudgedAt, (feed.retryAt - performance.now()) / 1000, sync.failures > 0);
-    const { isOld, asOf } = this.status;
-    this.status.drawVerdict(store);
-    this.grid.tick(asOf, isOld);
-    this.search.tick(now, isOld);
-    this.search.speak(now, isOld);
-    this.panel.update(now, isOld);
-    this.tooltip.update(now, isOld);
+    this.status.drawVerdict(store, sync.failures > 0);
   }
 
   /** Asks what happened lately: only shown when all is well, and never in a hurry. */
@@ -213,6 +227,8 @@ class Page {
    * @param {Place[]} places
    */
   reveal(places) {
+    // Who asks for a shard wants to see it, whatever was chosen before.
+    if (places.length > 0 && this.store.hasPicture && this.grid.isLeftOut(places[0])) this.legend.showAll();
     const cell = places.length > 0 ? this.grid.cell(places[0]) : null;
     this.isRevealing = cell === null;
     if (cell && !isInView(cell)) cell.scrollIntoView({ block: "center" });
@@ -226,6 +242,17 @@ class Page {
 function isInView(cell) {
   const { top, bottom } = cell.getBoundingClientRect();
   return top > findPart(document, ".top").getBoundingClientRect().bottom && bottom < window.innerHeight;
+}
+
+/** Loads the page anew; but not into an error that nobody would be there to leave. */
+async function reloadWhenThere() {
+  try {
+    const { ok } = await fetch(location.href, { cache: "no-store" });
+    if (ok) return location.reload();
+  } catch {
+    // The network is away.
+  }
+  setTimeout(reloadWhenThere, REFRESH_MS);
 }
 
 /** @param {Page} page */
@@ -247,6 +274,9 @@ function attachCells(page) {
 
 /** @param {Page} page */
 function attachWorld(page) {
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && event.target === document.body) page.panel.close();
+  });
   window.addEventListener("online", () => page.feed.hurry());
   window.addEventListener("offline", () => page.drawSoon());
   document.addEventListener("visibilitychange", () => {
@@ -270,7 +300,8 @@ function startTimers(page) {
   setInterval(() => {
     page.feed.watch();
     void page.polling.watch();
-    if (!document.hidden) page.tick();
+    if (document.hidden) page.drawStatus();
+    else page.drawSoon();
   }, 1000);
   setInterval(() => {
     if (!document.hidden) void page.sync.refresh();

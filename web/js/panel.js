@@ -3,9 +3,12 @@
  * @import {Transition} from "./history.js"
  */
 
+import { markCell } from "./chunk.js";
 import { createElement, findPart, writeText } from "./elements.js";
 import { explainShard, listFacts, nameShard, nameState, sayTransition } from "./words.js";
 import { findZombie } from "./zombie.js";
+
+const RETRY_MS = 10_000;
 
 /** Everything that is known about one shard: a card on a wide screen, a sheet at the bottom of a phone. */
 export class Panel {
@@ -95,10 +98,12 @@ export class Panel {
     writeText(this.title, nameShard(cluster, id));
     this.cell.dataset.state = String(state);
     writeText(this.state, nameState(state));
-    writeText(this.meaning, explainShard(cluster, id));
+    const zombie = findZombie(cluster, id);
+    markCell(this.cell, zombie, cluster.isMaintained(id));
+    writeText(this.meaning, explainShard(cluster, id, now, zombie));
     this.back.toggleAttribute("disabled", id === 0);
     this.next.toggleAttribute("disabled", id === cluster.total - 1);
-    this.writeFacts(listFacts(cluster, id, now, isOld, findZombie(cluster, id)));
+    this.writeFacts(listFacts(cluster, id, now, isOld, zombie));
     this.askForChanges(`${cluster.name} ${id} ${state} ${cluster.since[id]}`);
     this.writeChanges(now);
   }
@@ -112,8 +117,15 @@ export class Panel {
     // What is shown of the same shard stays until the answer is there.
     if (isOther) this.transitions = [];
     void this.handlers.readTransitions(place).then((transitions) => {
-      if (this.asked === about && transitions) this.transitions = transitions;
+      if (this.asked !== about) return;
+      if (transitions) this.transitions = transitions;
+      else setTimeout(() => this.askAgain(about), RETRY_MS);
     });
+  }
+
+  /** @param {string} about what was not answered */
+  askAgain(about) {
+    if (this.asked === about) this.asked = "";
   }
 
   /** @param {number} now */

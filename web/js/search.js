@@ -6,10 +6,12 @@
  * @import {Store} from "./store.js"
  */
 
+import { markCell } from "./chunk.js";
 import { createElement, findPart, writeText } from "./elements.js";
 import { parseQuestion, readFragment, shardOfQuestion, writeFragment } from "./guild.js";
 import { getWords } from "./language.js";
 import { explainUnclear, sayAnswer, sayOutOfRange, sayUnsized } from "./words.js";
+import { findZombie } from "./zombie.js";
 
 /** After so long without a key the question counts as asked. */
 const PAUSE_MS = 1000;
@@ -20,7 +22,7 @@ export class Search {
    * @param {Store} store
    * @param {object} handlers
    * @param {(places: Place[]) => void} handlers.onPlaces the cells to highlight
-   * @param {(places: Place[]) => void} handlers.onReveal the question is asked in earnest: show the first cell
+   * @param {() => void} handlers.onReveal the question is asked in earnest: show the first cell
    * @param {(text: string) => void} handlers.announce to screen readers
    */
   constructor(store, handlers) {
@@ -28,6 +30,8 @@ export class Search {
     this.handlers = handlers;
     /** @type {Question} */
     this.question = { kind: "empty" };
+    /** Whether it was asked before it could be understood. */
+    this.isTooEarly = false;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.timer = undefined;
     /** @type {string | null} what was last said to a screen reader; null: not asked in earnest yet */
@@ -74,14 +78,15 @@ export class Search {
   /** Not every browser lets a page write to the clipboard: then the link is there to be copied by hand. */
   async copyLink() {
     const words = getWords();
+    const address = new URL(writeFragment(this.question), location.href).href;
     try {
-      await navigator.clipboard.writeText(location.href);
+      await navigator.clipboard.writeText(address);
       this.copy.textContent = words.copied;
       this.handlers.announce(words.copied);
       setTimeout(() => writeText(this.copy, words.copyLink), COPIED_MS);
     } catch {
       this.link.hidden = false;
-      this.link.value = location.href;
+      this.link.value = address;
       this.link.setAttribute("aria-label", words.copyByHand);
       this.link.select();
     }
@@ -105,19 +110,18 @@ export class Search {
     clearTimeout(this.timer);
     if (!inEarnest) this.spoken = null;
     const question = parseQuestion(this.input.value, this.store.clusters.map((cluster) => cluster.name));
-    // Half a number is no mistake yet.
-    this.question = question.kind === "unclear" && !inEarnest ? { kind: "empty" } : question;
-    this.keepAddress();
+    // Half a number is no mistake yet, and neither is the name of a cluster before the clusters are known.
+    this.isTooEarly = question.kind === "unclear" && !this.store.hasPicture;
+    this.question = question.kind === "unclear" && (!inEarnest || this.isTooEarly) ? { kind: "empty" } : question;
+    if (!this.isTooEarly) this.keepAddress();
     this.update();
     if (inEarnest) {
       this.announce();
-      this.handlers.onReveal(this.places());
+      this.handlers.onReveal();
     }
   }
 
   keepAddress() {
-    // What is not understood yet may name a cluster that is not known yet.
-    if (!this.store.hasPicture && this.question.kind === "unclear") return;
     const fragment = writeFragment(this.question);
     if (fragment !== location.hash && (fragment !== "" || readFragment(location.hash) !== null)) {
       history.replaceState(null, "", fragment || location.pathname + location.search);
@@ -146,9 +150,11 @@ export class Search {
   /** Works the answer out anew: the question or the clusters changed. */
   update() {
     // A name that was not known when it was asked for may be known now.
-    if (this.question.kind === "unclear" && this.store.hasPicture) {
+    if ((this.isTooEarly || this.question.kind === "unclear") && this.store.hasPicture) {
+      this.isTooEarly = false;
       this.question = parseQuestion(this.input.value, this.store.clusters.map((cluster) => cluster.name));
       this.keepAddress();
+      this.announce();
     }
     const places = this.places();
     this.handlers.onPlaces(places);
@@ -171,7 +177,9 @@ export class Search {
     this.places().forEach(({ cluster, id }, index) => {
       const row = this.rows.children[index];
       const [where, how] = sayAnswer(this.question, cluster, id, now, isOld);
-      findPart(row, ".cell").dataset.state = String(cluster.states[id]);
+      const cell = findPart(row, ".cell");
+      cell.dataset.state = String(cluster.states[id]);
+      markCell(cell, findZombie(cluster, id), cluster.isMaintained(id));
       writeText(findPart(row, "strong"), where);
       writeText(findPart(row, ".answer-how"), how);
     });
@@ -201,7 +209,8 @@ export class Search {
 
 /** @param {EventTarget | null} target whether what is typed there goes somewhere */
 function isTyping(target) {
-  return target instanceof HTMLElement && (target.isContentEditable || /^(?:INPUT|TEXTAREA|SELECT)$/.test(target.tagName));
+  if (target instanceof HTMLInputElement) return !["radio", "checkbox"].includes(target.type);
+  return target instanceof HTMLElement && (target.isContentEditable || /^(?:TEXTAREA|SELECT)$/.test(target.tagName));
 }
 
 /** @returns {HTMLElement} */

@@ -4,13 +4,13 @@
  * @import {Notice} from "./frames.js"
  * @import {Condition} from "./connection.js"
  * @import {Outage} from "./history.js"
- * @import {Tally, Verdict} from "./verdict.js"
+ * @import {Mood, Tally, Verdict} from "./verdict.js"
  */
 
 import { describeAge, describeDuration } from "./durations.js";
 import { fill, getFormats, getWords } from "./language.js";
 import { RESUMING, UNKNOWN } from "./states.js";
-import { countDown, countMoving, isLarge, sum } from "./verdict.js";
+import { LOUDNESS, countDown, countMoving, isLarge, joinMoods, sum } from "./verdict.js";
 
 /** Of more clusters than this, one sum is said. */
 const CLAUSES_MAX = 3;
@@ -121,7 +121,7 @@ function listMoving(tallies) {
   return moving.map((tally) => {
     const isReconnecting = tally.counts[RESUMING] === countMoving(tally);
     const what = isReconnecting ? "reconnecting" : "restarting";
-    if (!isLarge(countMoving(tally), tally.total)) {
+    if (tally.total === 1 || !isLarge(countMoving(tally), tally.total)) {
       return sayOf(tally, sayPart(what, countMoving(tally), tally.total), tallies.length === 1);
     }
     const groups = tally.countGroups();
@@ -158,6 +158,26 @@ export function sayLastKnown(verdict, condition) {
 }
 
 /**
+ * What is said first, in the order of precedence.
+ *
+ * @param {Verdict} verdict of the fleet
+ * @param {Notice | null} announcement
+ * @param {Condition | null} blindness what is wrong when the picture is old; null: it is not
+ * @returns {{sentence: string, mood: Mood, second: string, secondMood: Mood}} second: what it stands in front of; empty:
+ *   nothing
+ */
+export function sayFirst(verdict, announcement, blindness) {
+  const announced = announcement && sayAnnouncement(announcement);
+  if (blindness) {
+    const secondMood = announcement ? LOUDNESS[announcement.severity] : "none";
+    return { sentence: sayLastKnown(verdict, blindness), mood: "none", second: announced ?? "", secondMood };
+  }
+  const facts = sayVerdict(verdict);
+  if (!announcement) return { sentence: facts, mood: verdict.mood, second: "", secondMood: "none" };
+  return { sentence: String(announced), mood: joinMoods(verdict.mood, announcement), second: facts, secondMood: verdict.mood };
+}
+
+/**
  * @param {Notice} announcement
  * @returns {string} in one line
  */
@@ -184,7 +204,7 @@ export function cutTitle(sentence) {
  */
 export function sayLately(outages, now) {
   const over = outages.filter((outage) => outage.ended !== null && now - outage.ended < LATELY_S);
-  const last = over.reduce((/** @type {Outage | null} */ best, outage) => (best && Number(best.ended) >= Number(outage.ended) ? best : outage), null);
+  const [last] = over.sort((one, other) => Number(other.ended) - Number(one.ended) || other.shards - one.shards);
   if (!last) return "";
   const ended = Number(last.ended);
   const text = fill(getWords().lately, {

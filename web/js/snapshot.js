@@ -9,23 +9,33 @@ const TIMEOUT_MS = 30_000;
  * Makes the reader of `/api/snapshot`. It remembers the last ETag, to ask only for news.
  *
  * @param {URL} address
+ * @param {(build: string) => void} onBuild which page the service has; an answer of another origin may not tell
  * @param {typeof fetch} fetcher
  * @returns {(onlyNews: boolean) => Promise<Snapshot | null>} null when nothing is new; rejects when there is no good answer
  */
-export function createSnapshotReader(address, fetcher = (...request) => fetch(...request)) {
+export function createSnapshotReader(address, onBuild, fetcher = (...request) => fetch(...request)) {
   /** @type {string | null} */
   let etag = null;
   return async (onlyNews) => {
     /** @type {Record<string, string>} */
     const headers = onlyNews && etag !== null && isOwnOrigin(address) ? { "If-None-Match": etag } : {};
     // Past the browser's cache: a kept body would carry an old `now`.
-    const answer = await fetcher(address, { headers, cache: "no-store", signal: stopAfter(TIMEOUT_MS) });
+    const answer = await (takeEarly() ?? fetcher(address, { headers, cache: "no-store", signal: stopAfter(TIMEOUT_MS) }));
+    onBuild(answer.headers.get("Glance-Build") ?? "");
     if (answer.status === 304) return null;
     if (!answer.ok) throw new Error(`the snapshot was answered with status ${answer.status}`);
     const snapshot = checkSnapshot(await answer.json());
     etag = answer.headers.get("ETag");
     return snapshot;
   };
+}
+
+/** @returns {Promise<Response> | undefined} what the page's head asked for while the scripts were on their way; once */
+function takeEarly() {
+  const holder = /** @type {{earlySnapshot?: Promise<Response>}} */ (globalThis);
+  const early = holder.earlySnapshot;
+  delete holder.earlySnapshot;
+  return early;
 }
 
 /**

@@ -11,16 +11,21 @@
 import { agePicture, judgeConnection } from "./connection.js";
 import { findPart, writeText } from "./elements.js";
 import { getWords } from "./language.js";
-import { announceConnection, cutTitle, labelConnection, sayAnnouncement, sayConnection, sayLastKnown, sayLately, sayVerdict } from "./sentences.js";
-import { joinMoods, judgeFleet, tallyFleet } from "./verdict.js";
+import { announceConnection, cutTitle, labelConnection, sayConnection, sayFirst, sayLately } from "./sentences.js";
+import { judgeFleet, tallyFleet } from "./verdict.js";
 import { sayUntil } from "./words.js";
 
 /** Short interruptions are not worth a banner. */
 const OLD_S = 3;
 /** What is announced has lasted so long: a flapping line must not chatter. */
 const SETTLED_MS = 1500;
+/** The tab's title changes at most so often, unless its colour does too. A little less than the page's own clock. */
+const TAB_MS = 900;
 /** From this length on, a heading is set in smaller type. */
 const LONG = 80;
+
+/** As the web service writes them into the page. @type {Record<Mood, string>} */
+const COLOURS = { none: "#78848f", good: "#2f9a70", calm: "#3a80d2", warn: "#c8690a", bad: "#cf3440" };
 
 export class Status {
   /**
@@ -44,6 +49,9 @@ export class Status {
     this.spoken = "";
     /** @type {Outage[]} */
     this.outages = [];
+    /** @type {Mood | null} what the tab shows, and since when */
+    this.tabMood = null;
+    this.tabAt = -Infinity;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.connectionTimer = undefined;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -59,6 +67,7 @@ export class Status {
     this.facts = findPart(document, "#verdict-facts");
     this.lately = findPart(document, "#lately");
     this.icon = /** @type {HTMLLinkElement} */ (document.querySelector("#icon"));
+    this.colour = /** @type {HTMLMetaElement} */ (document.querySelector('meta[name="theme-color"]'));
     this.picture = findPart(document, "#clusters");
   }
 
@@ -99,29 +108,45 @@ export class Status {
     }, SETTLED_MS);
   }
 
-  /** @param {Store} store */
-  drawVerdict(store) {
-    if (!store.hasPicture) return;
+  /**
+   * @param {Store} store
+   * @param {boolean} hasFailed whether asking for the first picture failed
+   */
+  drawVerdict(store, hasFailed) {
+    if (!store.hasPicture) return hasFailed ? this.drawNothing() : undefined;
+    // Until the judge of health was heard, what the service wrote into the page is the better word.
+    if (Number.isNaN(store.heard) && !this.isOld) return;
     const verdict = judgeFleet(tallyFleet(store, this.asOf));
     const { announcement } = store;
-    const facts = sayVerdict(verdict);
-    const isAnnounced = announcement !== null && !this.isOld;
-    const sentence = this.isOld ? sayLastKnown(verdict, this.condition) : isAnnounced ? sayAnnouncement(announcement) : facts;
-    const mood = this.isOld ? "none" : isAnnounced ? joinMoods(verdict.mood, announcement) : verdict.mood;
+    const { sentence, mood, second, secondMood } = sayFirst(verdict, announcement, this.isOld ? this.condition : null);
+    this.drawSentence(sentence, mood);
+    const about = announcement && !this.isOld ? this.sayAbout(announcement) : "";
+    writeText(this.about, about);
+    this.aboutLine.hidden = about === "";
+    this.facts.hidden = second === "";
+    this.facts.dataset.mood = secondMood;
+    writeText(findPart(this.facts, "span"), second);
+    const isWell = verdict.mood === "good" && !this.isOld;
+    writeText(this.lately, isWell ? sayLately(this.outages, this.asOf) : "");
+    this.speakLater(`${mood} ${verdict.kind} ${announcement ? announcement.text : ""}`, sentence);
+    if (isWell && !this.isWell) this.handlers.onWell();
+    this.isWell = isWell;
+  }
+
+  /** The page itself may come from the browser's cache, with a verdict of yesterday. */
+  drawNothing() {
+    this.drawSentence(getWords().noPicture, "none");
+  }
+
+  /**
+   * @param {string} sentence
+   * @param {Mood} mood
+   */
+  drawSentence(sentence, mood) {
     this.verdict.dataset.mood = mood;
     this.verdict.classList.toggle("is-long", sentence.length > LONG);
     writeText(this.sentence, sentence);
-    writeText(this.about, isAnnounced ? this.sayAbout(announcement) : "");
-    this.aboutLine.hidden = !isAnnounced;
-    this.facts.hidden = !isAnnounced;
-    this.facts.dataset.mood = verdict.mood;
-    writeText(findPart(this.facts, "span"), isAnnounced ? facts : "");
-    const isWell = verdict.mood === "good" && !this.isOld;
-    writeText(this.lately, isWell ? sayLately(this.outages, this.asOf) : "");
     this.drawTab(sentence, mood);
-    this.speakLater(`${mood} ${isAnnounced} ${verdict.kind}`, sentence);
-    if (isWell && !this.isWell) this.handlers.onWell();
-    this.isWell = isWell;
   }
 
   /** @param {import("./frames.js").Notice} announcement */
@@ -135,10 +160,18 @@ export class Status {
    * @param {Mood} mood
    */
   drawTab(sentence, mood) {
+    // A new title costs more than a frame of the page, and in an outage each frame has one.
+    const now = performance.now();
+    if (mood === this.tabMood && now - this.tabAt < TAB_MS) return;
+    this.tabMood = mood;
+    this.tabAt = now;
     const title = `${cutTitle(sentence)} · ${this.config.title}`;
     if (document.title !== title) document.title = title;
     const icon = `${this.config.assets}/icons/mood-${mood}.svg`;
-    if (this.icon.getAttribute("href") !== icon) this.icon.setAttribute("href", icon);
+    if (this.icon.getAttribute("href") === icon) return;
+    this.icon.setAttribute("href", icon);
+    // What phones colour around the page.
+    this.colour.content = COLOURS[mood];
   }
 
   /**

@@ -53,6 +53,8 @@ export class Sync {
     this.strangers = 0;
     this.isRefreshDue = false;
     this.reading = false;
+    /** Whether that is without a feed. */
+    this.isPolling = false;
     this.readAgain = false;
     /** Which connection the read that is under way belongs to. */
     this.generation = 0;
@@ -106,13 +108,17 @@ export class Sync {
     this.joined = false;
     this.isEnough = null;
     this.kept = null;
-    if (this.with.store.hasPicture) {
-      this.cancelRead();
-      // A replica that vanished may never answer. What it still says is not waited for, and not taken.
-      this.generation += 1;
-      this.reading = false;
-      this.readAgain = false;
-    }
+    // Where no feed can be had, each failed try of it would take the answer to a question away.
+    if (this.with.store.hasPicture && !this.isPolling) this.forgetRead();
+  }
+
+  /** A replica that vanished may never answer. What it still says is not waited for, and not taken. */
+  forgetRead() {
+    this.cancelRead();
+    this.generation += 1;
+    this.reading = false;
+    this.readAgain = false;
+    this.isPolling = false;
   }
 
   /** @param {number} now the server's time */
@@ -151,6 +157,7 @@ export class Sync {
   async poll() {
     if (this.joined || this.isEnough !== null || this.reading || this.cancel) return false;
     this.reading = true;
+    this.isPolling = true;
     const { generation } = this;
     /** @type {Snapshot | null} */
     let snapshot = null;
@@ -162,6 +169,7 @@ export class Sync {
     }
     if (generation !== this.generation) return false;
     this.reading = false;
+    this.isPolling = false;
     if (snapshot) this.take(snapshot);
     // The feed came meanwhile, and waits for a snapshot.
     else if (this.isEnough !== null) this.readSoon(0);
@@ -173,6 +181,7 @@ export class Sync {
   /** @param {ClusterVersions[]} versions */
   join(versions) {
     const { store, clock } = this.with;
+    if (this.isPolling) this.forgetRead();
     this.demand(versions);
     const isFresh = clock.now() - this.readAt < FRESH_S && !this.reading;
     const held = store.versions();

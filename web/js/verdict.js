@@ -38,7 +38,7 @@ const PART = 0.1;
 /** From the best to the worst. */
 const MOODS = /** @type {const} */ (["none", "good", "calm", "warn", "bad"]);
 /** @type {Record<Notice["severity"], Mood>} */
-const LOUDNESS = { info: "calm", warning: "warn", critical: "bad" };
+export const LOUDNESS = { info: "calm", warning: "warn", critical: "bad" };
 
 /**
  * @param {Tally[]} tallies
@@ -54,7 +54,9 @@ export function judgeFleet(tallies) {
   if (tallies.some((tally) => tally.maintained)) return { kind: "maintained", mood: "calm", tallies };
   if (unknown === total) return { kind: "silent", mood: "none", tallies };
   if (tallies.some((tally) => countMoving(tally) > 0)) return { kind: "moving", mood: "calm", tallies };
-  return { kind: unknown > 0 ? "partly" : "online", mood: "good", tallies };
+  if (unknown === 0) return { kind: "online", mood: "good", tallies };
+  // A few that answer say nothing of the rest.
+  return { kind: "partly", mood: isLarge(unknown, total) ? "none" : "good", tallies };
 }
 
 /**

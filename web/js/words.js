@@ -10,15 +10,16 @@
  */
 
 import { describeAge, describeDuration } from "./durations.js";
-import { fill, getFormats, getWords } from "./language.js";
+import { fill, formatNumber, getFormats, getWords } from "./language.js";
 import { OFFLINE, ONLINE, UNHEALTHY } from "./states.js";
+import { findZombie } from "./zombie.js";
 
 /** A time that is less long ago needs no date. */
 const DATE_FROM_S = 12 * 3600;
 
 /** @param {number} count */
 export function formatCount(count) {
-  return getFormats().number.format(count);
+  return formatNumber(count);
 }
 
 /**
@@ -137,6 +138,12 @@ export function nameShard(cluster, id) {
   return fill(getWords().shardOf, { id: String(id), cluster: cluster.name });
 }
 
+/** Stands for a shard's number in a name that many cells share. */
+const ID = "\u0000";
+/** @type {Map<string, string>} names without the number; thousands of cells are named at once */
+const cellNames = new Map();
+const CELL_NAMES_MAX = 4096;
+
 /**
  * @param {Cluster} cluster
  * @param {number} id
@@ -145,12 +152,19 @@ export function nameShard(cluster, id) {
  * @returns {string} a cell's name for screen readers
  */
 export function nameCell(cluster, id, zombie = null, isMaintained = false) {
-  const words = getWords();
-  const state = zombie ? sayZombie(zombie) : words.stateWords[cluster.states[id]];
-  const shard = fill(words.shardNamed, { id: String(id), state });
   const group = cluster.details[id]?.group;
-  const named = group === undefined ? shard : fill(words.inGroup, { shard, group });
-  return isMaintained ? `${named}, ${words.maintained}` : named;
+  const key = `${cluster.states[id]} ${zombie ?? ""} ${isMaintained} ${group === undefined ? "" : `in ${group}`} ${getFormats().tag}`;
+  let name = cellNames.get(key);
+  if (name === undefined) {
+    const words = getWords();
+    const state = zombie ? sayZombie(zombie) : words.stateWords[cluster.states[id]];
+    const shard = fill(words.shardNamed, { id: ID, state });
+    const named = group === undefined ? shard : fill(words.inGroup, { shard, group });
+    name = isMaintained ? `${named}, ${words.maintained}` : named;
+    if (cellNames.size >= CELL_NAMES_MAX) cellNames.clear();
+    cellNames.set(key, name);
+  }
+  return name.replace(ID, () => String(id));
 }
 
 /** @param {Zombie} zombie */
@@ -169,11 +183,13 @@ export function sayShard(cluster, id, now, isOld = false) {
   const words = getWords();
   if (Number.isNaN(cluster.since[id])) return isOld ? words.neverReportedThen : words.neverReported;
   const state = words.stateWords[cluster.states[id]];
+  const zombie = findZombie(cluster, id);
+  const but = zombie === "idle" ? words.butIdle : zombie === "slow" ? words.butSlow : "";
   const lasting = isOld
     ? fill(words.lastKnownState, { state })
     : fill(words.stateFor, { state, duration: describeDuration(now - cluster.since[id]) });
   const maintained = cluster.isMaintained(id) ? words.maintained : "";
-  return [lasting, maintained, sayBefore(cluster, id), sayHeard(cluster, id, now)].filter((part) => part !== "").join(", ");
+  return [lasting, maintained, sayBefore(cluster, id), sayHeard(cluster, id, now), but].filter((part) => part !== "").join(", ");
 }
 
 /**
@@ -250,13 +266,18 @@ function listDetails(cluster, id) {
  *
  * @param {Cluster} cluster
  * @param {number} id
+ * @param {number} now the server's time
+ * @param {Zombie | null} [zombie]
  */
-export function explainShard(cluster, id) {
+export function explainShard(cluster, id, now, zombie = null) {
   const words = getWords();
+  if (zombie) return words.zombieMeaning;
+  // A bot may call its own shard unhealthy: that one is heard.
+  const isSilent = !(now - cluster.lastHeard[id] <= (cluster.timeout ?? 0));
   const limit = cluster.timeout === null ? words.tooLong : fill(words.moreThan, { duration: describeDuration(cluster.timeout) });
   switch (cluster.states[id]) {
     case ONLINE: return words.explainOnline;
-    case UNHEALTHY: return fill(words.explainUnhealthy, { limit });
+    case UNHEALTHY: return isSilent ? fill(words.explainUnhealthy, { limit }) : words.explainUnwell;
     case OFFLINE: return words.explainOffline;
     default: return words.stateMeanings[cluster.states[id]];
   }

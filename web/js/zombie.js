@@ -68,23 +68,41 @@ export function examine(cluster) {
  */
 export function findQuirks(details, total, groups) {
   const quirks = new Uint8Array(total);
-  const rooms = groups ? groups.names.length + 1 : Math.ceil(total / NEIGHBOURS);
+  /** @param {number} id */
+  const nearby = (id) => Math.floor(id / NEIGHBOURS);
+  const near = countRooms(details, total, Math.ceil(total / NEIGHBOURS), nearby);
+  /** @param {number} id */
+  const groupOf = (id) => groups?.of[id] ?? 0;
+  const grouped = groups && countRooms(details, total, groups.names.length + 1, groupOf);
+  for (let id = 0; id < total; id += 1) {
+    const { events_per_s: events, latency_ms: latency } = details[id] ?? {};
+    // Who is alone in its process is compared with its neighbours by number.
+    const isInCompany = grouped !== null && grouped.reporting[groupOf(id)] > 1;
+    const room = isInCompany ? groupOf(id) : nearby(id);
+    const { reporting, busy } = isInCompany ? grouped : near;
+    const others = reporting[room] - 1;
+    // It is not busy itself, so all that are busy are others.
+    if (events === 0 && others > 0 && busy[room] * 2 >= others) quirks[id] = IDLE;
+    else if (latency !== undefined && latency > LATENCY_MS_MAX) quirks[id] = SLOW;
+  }
+  return quirks;
+}
+
+/**
+ * @param {Record<string, Details>} details by id
+ * @param {number} total
+ * @param {number} rooms
+ * @param {(id: number) => number} roomOf
+ * @returns {{reporting: Uint32Array, busy: Uint32Array}} by room: how many say what they handle, and how many handle any
+ */
+function countRooms(details, total, rooms, roomOf) {
   const reporting = new Uint32Array(rooms);
   const busy = new Uint32Array(rooms);
-  /** @param {number} id */
-  const roomOf = (id) => (groups ? groups.of[id] : Math.floor(id / NEIGHBOURS));
   for (let id = 0; id < total; id += 1) {
     const events = details[id]?.events_per_s;
     if (events === undefined) continue;
     reporting[roomOf(id)] += 1;
     if (events > 0) busy[roomOf(id)] += 1;
   }
-  for (let id = 0; id < total; id += 1) {
-    const { events_per_s: events, latency_ms: latency } = details[id] ?? {};
-    const others = reporting[roomOf(id)] - 1;
-    // It is not busy itself, so all that are busy are others.
-    if (events === 0 && others > 0 && busy[roomOf(id)] * 2 >= others) quirks[id] = IDLE;
-    else if (latency !== undefined && latency > LATENCY_MS_MAX) quirks[id] = SLOW;
-  }
-  return quirks;
+  return { reporting, busy };
 }

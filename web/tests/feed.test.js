@@ -45,10 +45,12 @@ test("only news are asked for by ETag", async () => {
   const asked = [];
   const answers = [
     new Response(JSON.stringify(snapshot(cluster("3"))), { headers: { ETag: '"1"' } }),
-    new Response(null, { status: 304 }),
+    new Response(null, { status: 304, headers: { "Glance-Build": "new" } }),
     new Response("busy", { status: 503 }),
   ];
-  const read = createSnapshotReader(new URL("http://127.0.0.1/api/snapshot"), async (_address, options) => {
+  /** @type {string[]} */
+  const builds = [];
+  const read = createSnapshotReader(new URL("http://127.0.0.1/api/snapshot"), (build) => builds.push(build), async (_address, options) => {
     asked.push(/** @type {Record<string, string>} */ (options?.headers)["If-None-Match"]);
     return /** @type {Response} */ (answers.shift());
   });
@@ -56,4 +58,5 @@ test("only news are asked for by ETag", async () => {
   assert.equal(await read(true), null);
   await assert.rejects(read(false));
   assert.deepEqual(asked, [undefined, '"1"', undefined]);
+  assert.deepEqual(builds, ["", "new", ""]);
 });

@@ -18,6 +18,7 @@ test("the shard of a server is exact on 64 bits", () => {
 test("an ID is found among blanks and other text", () => {
   for (const text of [
     ID, `  ${ID}\n`, `\u200b${ID}\u200b`, `ID: ${ID}`, `"${ID}"`, `my server is ${ID}, please help`, `${ID} ${ID}`,
+    "ID 613 425 648 685 547 541", `https://status.example.org/x/#guild=${ID}`,
     "613 425 648 685 547 541", "613,425,648,685,547,541", "６１３４２５６４８６８５５４７５４１",
   ]) {
     assert.deepEqual(parseQuestion(text), GUILD, text);
@@ -77,6 +78,8 @@ test("a shard by its number", () => {
   const clusters = ["main", "patron_1"];
   /** @type {[text: string, shard: number, cluster: string | null][]} */
   const cases = [
+    ["Shard: 12", 12, null], ["shard no. 12", 12, null], ["shard 12/main", 12, "main"], ["shard 12 main", 12, "main"],
+    ["https://status.example.org/#shard=main/12", 12, "main"], ["https://status.example.org/#shard=12", 12, null],
     ["shard 12", 12, null], ["Shard #12", 12, null], ["#12", 12, null], ["shard12", 12, null],
     ["shard 12 of main", 12, "main"], ["shard 3 patron_1", 3, "patron_1"], ["main 7", 7, "main"], ["MAIN/7", 7, "main"],
     ["patron_1 shard 2", 2, "patron_1"], ["main: 0", 0, "main"],

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, test } from "node:test";
 
-import { LANGUAGES, chooseLanguage, fill, useLanguage } from "../js/language.js";
+import { LANGUAGES, chooseLanguage, fill, formatNumber, useLanguage } from "../js/language.js";
 import english from "../js/language/en.js";
 
 const tags = Object.keys(LANGUAGES);
@@ -36,6 +36,8 @@ for (const tag of tags) {
       assert.equal(gaps(own), gaps(text), key);
     }
     useLanguage(tag, words);
+    const library = new Intl.NumberFormat(tag);
+    for (const n of [0, 7, 999, 1000, 4096, 9999, 10_000, 262_144, 1_000_000, -1056, 0.5]) assert.equal(formatNumber(n), library.format(n));
     for (const n of [0, 1, 2, 5, 1_000_000]) assert.doesNotMatch(fill(words.downSome, { n, total: 1056 }), /undefined|\{/);
   });
 }

@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 
-import { cutTitle, sayAnnouncement, sayLastKnown, sayLately, sayVerdict } from "../js/sentences.js";
+import { cutTitle, sayAnnouncement, sayFirst, sayLately } from "../js/sentences.js";
 import { Store } from "../js/store.js";
-import { findSilence, joinMoods, judgeFleet, tallyFleet } from "../js/verdict.js";
+import { findSilence, judgeFleet, tallyFleet } from "../js/verdict.js";
 import { sayCluster } from "../js/words.js";
 import { cluster, snapshot } from "./fleet.js";
 
@@ -40,10 +40,10 @@ test("the golden fleets", async () => {
     store.replace({ ...snapshot(...clusters.map(build)), announcement, maintenance });
     store.useNotices(now);
     const verdict = judgeFleet(tallyFleet(store, now));
-    const said = blind ? sayLastKnown(verdict, "deaf") : store.announcement ? sayAnnouncement(store.announcement) : sayVerdict(verdict);
-    const felt = blind ? "none" : store.announcement ? joinMoods(verdict.mood, store.announcement) : verdict.mood;
-    assert.equal(said, sentence, why);
-    assert.equal(felt, mood, why);
+    const first = sayFirst(verdict, store.announcement, blind ? "deaf" : null);
+    assert.equal(first.sentence, sentence, why);
+    assert.equal(first.mood, mood, why);
+    if (store.announcement) assert.ok([first.sentence, first.second].includes(sayAnnouncement(store.announcement)), why);
   }
 });
 
@@ -55,6 +55,15 @@ test("what happened lately is said once it is over", () => {
   assert.equal(sayLately([over], now + 25 * 3600), "", "that is long ago");
   assert.match(sayLately([{ ...over, cluster: "new", ended: 1900 }, over], now), /new/, "the last one that ended");
   assert.equal(sayLately([], now), "");
+});
+
+test("an announcement gives way to the news that nothing is heard, but does not go", () => {
+  const store = new Store();
+  store.replace(snapshot(cluster("33")));
+  const announcement = { text: "We know", severity: /** @type {const} */ ("critical"), until: null };
+  const first = sayFirst(judgeFleet(tallyFleet(store, 2000)), announcement, "deaf");
+  assert.match(first.sentence, /Last known: all 2 shards are online$/);
+  assert.deepEqual([first.mood, first.second, first.secondMood], ["none", "We know", "bad"]);
 });
 
 test("a title is cut at a word", () => {

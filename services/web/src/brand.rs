@@ -8,6 +8,8 @@ use glance_runner::ConfigError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::page::content_type;
+
 /// The folder of the page with what may be replaced.
 pub(crate) const FOLDER: &str = "brand";
 const FILE: &str = "brand/brand.json";
@@ -121,7 +123,12 @@ impl Brand {
                 return Err(error(field, problem));
             }
         }
-        if !brand.logo.is_empty() && !files.contains_key(&format!("{FOLDER}/{}", brand.logo)) {
+        let logo = format!("{FOLDER}/{}", brand.logo);
+        if !brand.logo.is_empty() && content_type(&logo).is_none_or(|it| !it.starts_with("image/"))
+        {
+            return Err(error(": logo", "has to be svg, png, jpg, gif, webp or ico"));
+        }
+        if !brand.logo.is_empty() && !files.contains_key(&logo) {
             return Err(error(
                 ": logo",
                 "is no file in that folder; put the picture there and name it without a path",
@@ -162,7 +169,6 @@ impl Brand {
             json!({"src": src, "sizes": size, "type": "image/png", "purpose": purpose})
         };
         let manifest = json!({
-            "id": "./",
             "name": self.title,
             "short_name": self.title,
             "description": self.description,
@@ -208,6 +214,7 @@ mod tests {
             (r#"{"link":"javascript:alert(1)"}"#, "link"),
             (r#"{"api":"https://a b"}"#, "api"),
             (r#"{"logo":"../../secret.svg"}"#, "logo"),
+            (r#"{"logo":"logo.bmp"}"#, "svg, png"),
             (r#"{"language":"fr"}"#, "language"),
         ] {
             let error = read(json).unwrap_err().to_string();

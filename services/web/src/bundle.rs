@@ -230,7 +230,8 @@ fn text<'a>(files: &'a Files, name: &str) -> Result<&'a str, String> {
     let body = files
         .get(name)
         .ok_or_else(|| format!("{name} is missing"))?;
-    std::str::from_utf8(body).map_err(|_| format!("{name} is not UTF-8"))
+    let text = std::str::from_utf8(body).map_err(|_| format!("{name} is not UTF-8"))?;
+    Ok(text.trim_start_matches('\u{feff}'))
 }
 
 /// Leaves out blank lines, indentation, and comments that have lines of their own.

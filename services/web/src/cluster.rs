@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use glance_protocol::{
-    BlockSet, ClusterInfo, ShardRow, State,
+    BLOCK_LEN, BlockSet, ClusterInfo, ShardRow, State,
     feed::{PageShard, Version},
     shard::{block_count, block_len},
 };
@@ -62,6 +62,14 @@ impl Cluster {
         (0..self.info.total)
             .zip(shards)
             .map(|(id, (row, heard))| (id, row, *heard))
+    }
+
+    /// What is known of one shard; `None` when there is no such shard.
+    #[must_use]
+    pub(crate) fn row(&self, id: u32) -> Option<&ShardRow> {
+        let block = self.blocks.get(usize::try_from(id / BLOCK_LEN).ok()?)?;
+        let place = usize::try_from(id % BLOCK_LEN).ok()?;
+        block.rows.get(place).filter(|_| id < self.info.total)
     }
 }
 

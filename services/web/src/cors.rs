@@ -53,7 +53,7 @@ fn origin(text: &str) -> Result<String, String> {
 impl Origins {
     /// Says to the browser whether the page that asks may read the answer.
     pub(crate) fn allow(&self, request: &HeaderMap, answer: &mut HeaderMap) {
-        let exposed = "ETag, Retry-After";
+        let exposed = "ETag, Retry-After, Glance-Build";
         match self {
             Self::Everybody => set(answer, header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
             Self::Only(origins) => {

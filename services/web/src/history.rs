@@ -2,7 +2,10 @@
 //! each cluster. A bounded memory of this process; it is empty after a start.
 //! No IO, no clock.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use glance_protocol::{Cause, ClusterName, State, feed::Notices, seconds};
 use serde_json::{Value, json};
@@ -19,6 +22,8 @@ const TRANSITIONS_MAX: usize = 8;
 const OUTAGES_MAX: usize = 32;
 /// An outage that comes back so soon is the same one.
 const SAME_MS: i64 = 60_000;
+/// So many times as many as were down for some time are an outage of their own.
+const PEAK: u32 = 2;
 
 /// What somebody asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +73,8 @@ struct Outage {
     cluster: ClusterName,
     began_ms: i64,
     ended_ms: Option<i64>,
+    /// When it was seen.
+    noticed_ms: i64,
     /// The most at one time.
     shards: u32,
 }
@@ -84,7 +91,7 @@ impl Outage {
 }
 
 /// What this process remembers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct History {
     /// From when on it remembers.
     since_ms: Option<i64>,
@@ -92,8 +99,22 @@ pub(crate) struct History {
     shards: BTreeMap<ClusterName, BTreeMap<u32, VecDeque<Transition>>>,
     /// The newest last.
     outages: VecDeque<Outage>,
+    /// The same as JSON, the newest first.
+    told: Arc<str>,
     /// Whether states or notices changed since the last look.
     changed: bool,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            since_ms: None,
+            shards: BTreeMap::new(),
+            outages: VecDeque::new(),
+            told: "[]".into(),
+            changed: false,
+        }
+    }
 }
 
 impl History {
@@ -173,65 +194,101 @@ impl History {
                 outage.ended_ms.get_or_insert(now_ms);
             }
         }
+        let newest_first: Vec<Value> = self.outages.iter().rev().map(Outage::to_json).collect();
+        self.told = Value::from(newest_first).to_string().into();
     }
 
+    /// A few that are down for days are one outage, and many that come on top of them another: each has a time of its own.
     fn count(&mut self, cluster: &ClusterName, down: u32, since_ms: Option<i64>, now_ms: i64) {
-        let last = self.outages.iter_mut().rev();
-        let last = last
-            .filter(|outage| outage.cluster == *cluster)
-            .find(|outage| outage.ended_ms.is_none_or(|ended| now_ms - ended < SAME_MS));
-        match last {
-            None if down == 0 => {}
-            None => {
-                if self.outages.len() == OUTAGES_MAX {
-                    self.outages.pop_front();
-                }
-                self.outages.push_back(Outage {
-                    cluster: cluster.clone(),
-                    began_ms: since_ms.unwrap_or(now_ms).min(now_ms),
-                    ended_ms: None,
-                    shards: down,
-                });
+        let mut open: Vec<usize> = self.indexes(cluster, |outage| outage.ended_ms.is_none());
+        while let Some(&last) = open.last() {
+            let below = open.len().checked_sub(2).map(|place| open[place]);
+            let below = below.map_or(0, |index| self.outages[index].shards);
+            if down > below.saturating_mul(PEAK) && down > 0 {
+                break;
             }
-            Some(outage) if down == 0 => {
-                outage.ended_ms.get_or_insert(now_ms);
-            }
-            Some(outage) => {
-                outage.ended_ms = None;
+            self.outages[last].ended_ms = Some(now_ms);
+            open.pop();
+        }
+        if down == 0 {
+            return;
+        }
+        let ended = |outage: &Outage| outage.ended_ms.is_some_and(|ms| now_ms - ms < SAME_MS);
+        match open.last().copied() {
+            Some(last) if !self.is_peak(last, down, now_ms) => {
+                let outage = &mut self.outages[last];
                 outage.shards = outage.shards.max(down);
             }
+            Some(_) => self.open(cluster, down, now_ms, now_ms),
+            None => match self.indexes(cluster, ended).last() {
+                Some(&again) => {
+                    let outage = &mut self.outages[again];
+                    outage.ended_ms = None;
+                    outage.shards = outage.shards.max(down);
+                }
+                None => self.open(
+                    cluster,
+                    down,
+                    since_ms.unwrap_or(now_ms).min(now_ms),
+                    now_ms,
+                ),
+            },
         }
     }
 
-    /// The answer as JSON; `None` for what does not exist.
+    /// Whether so many are another outage than the one that goes on already; one that has just begun grows.
+    fn is_peak(&self, index: usize, down: u32, now_ms: i64) -> bool {
+        let outage = &self.outages[index];
+        now_ms - outage.noticed_ms >= SAME_MS && down > outage.shards.saturating_mul(PEAK)
+    }
+
+    fn open(&mut self, cluster: &ClusterName, shards: u32, began_ms: i64, now_ms: i64) {
+        if self.outages.len() == OUTAGES_MAX {
+            self.outages.pop_front();
+        }
+        self.outages.push_back(Outage {
+            cluster: cluster.clone(),
+            began_ms,
+            noticed_ms: now_ms,
+            ended_ms: None,
+            shards,
+        });
+    }
+
+    fn indexes(&self, cluster: &ClusterName, is_meant: impl Fn(&Outage) -> bool) -> Vec<usize> {
+        let outages = self.outages.iter().enumerate();
+        let ours = outages.filter(|(_, outage)| outage.cluster == *cluster && is_meant(outage));
+        ours.map(|(index, _)| index).collect()
+    }
+
+    /// The outages, for everybody who asks.
+    #[must_use]
+    pub(crate) fn lately(&self) -> Lately {
+        Lately {
+            last: self.last_outage(),
+            since_ms: self.since_ms,
+            outages: self.told.clone(),
+        }
+    }
+
+    /// The transitions of a shard as JSON; `None` for what does not exist.
     #[must_use]
     pub(crate) fn answer(
         &self,
-        question: &Question,
+        cluster: &ClusterName,
+        id: u32,
         mirror: &Mirror,
         now_ms: i64,
     ) -> Option<String> {
-        let (key, list): (_, Vec<Value>) = match question {
-            Question::Fleet => {
-                let newest_first = self.outages.iter().rev();
-                ("outages", newest_first.map(Outage::to_json).collect())
-            }
-            Question::Shard(name, id) => {
-                let known = self.transitions(find(mirror, name)?, *id)?;
-                let newest_first = known.into_iter().rev();
-                (
-                    "transitions",
-                    newest_first.map(Transition::to_json).collect(),
-                )
-            }
-        };
-        let since = self.since_ms.map(seconds);
-        Some(json!({"now": seconds(now_ms), "since": since, key: list}).to_string())
+        let known = self.transitions(find(mirror, cluster)?, id)?;
+        let newest_first: Vec<Value> = known.into_iter().rev().map(Transition::to_json).collect();
+        let (now, since) = (seconds(now_ms), self.since_ms.map(seconds));
+        Some(json!({"now": now, "since": since, "transitions": newest_first}).to_string())
     }
 
     /// The oldest first. What the table itself says is known of every shard.
     fn transitions(&self, cluster: &Cluster, id: u32) -> Option<Vec<Transition>> {
-        let (_, row, _) = cluster.shards().nth(usize::try_from(id).ok()?)?;
+        let row = cluster.row(id)?;
         let kept = self.shards.get(&cluster.info.name);
         if let Some(ring) = kept.and_then(|shards| shards.get(&id)) {
             return Some(ring.iter().copied().collect());
@@ -246,8 +303,7 @@ impl History {
     }
 
     /// The outage that ended last, for the text.
-    #[must_use]
-    pub(crate) fn last_outage(&self) -> Option<LastOutage> {
+    fn last_outage(&self) -> Option<LastOutage> {
         let ended = self.outages.iter().filter_map(|outage| {
             Some(LastOutage {
                 cluster: outage.cluster.clone(),
@@ -256,7 +312,26 @@ impl History {
                 ended_ms: outage.ended_ms?,
             })
         });
-        ended.max_by_key(|outage| outage.ended_ms)
+        ended.max_by_key(|outage| (outage.ended_ms, outage.shards))
+    }
+}
+
+/// What is told of the fleet as a whole.
+#[derive(Debug, Clone)]
+pub(crate) struct Lately {
+    /// The outage that ended last.
+    pub last: Option<LastOutage>,
+    since_ms: Option<i64>,
+    outages: Arc<str>,
+}
+
+impl Lately {
+    /// What `/api/history` answers.
+    #[must_use]
+    pub(crate) fn to_json(&self, now_ms: i64) -> String {
+        let since = Value::from(self.since_ms.map(seconds));
+        let (now, outages) = (seconds(now_ms), &self.outages);
+        format!(r#"{{"now":{now},"since":{since},"outages":{outages}}}"#)
     }
 }
 
@@ -354,6 +429,29 @@ mod tests {
             history.count(&name(), 0, None, now_ms + 1);
         }
         assert_eq!(history.outages.len(), OUTAGES_MAX);
+    }
+
+    #[test]
+    fn many_on_top_of_a_few_have_a_time_of_their_own() {
+        const DAY_MS: i64 = 86_400_000;
+        let mut history = History::default();
+        let mut count = |down, now_ms| {
+            history.count(&name(), down, Some(0), now_ms);
+            let last = history.last_outage();
+            last.map(|it| (it.shards, it.began_ms, it.ended_ms))
+        };
+        assert_eq!(count(1, 0), None);
+        assert_eq!(count(1, DAY_MS), None);
+        assert_eq!(count(128, 2 * DAY_MS), None);
+        let peak = Some((128, 2 * DAY_MS, 2 * DAY_MS + 240_000));
+        assert_eq!(count(1, 2 * DAY_MS + 240_000), peak);
+        assert_eq!(count(1, 3 * DAY_MS), peak);
+        assert_eq!(count(0, 4 * DAY_MS), Some((1, 0, 4 * DAY_MS)));
+        // Shard after shard within a minute is one.
+        for (down, now_ms) in [(1, 0), (10, 1000), (128, 2000), (0, 300_000)] {
+            count(down, 10 * DAY_MS + now_ms);
+        }
+        assert_eq!(history.outages.len(), 3);
     }
 
     #[test]

@@ -108,6 +108,9 @@ impl Template {
     fn fill(&self, gap: Gap, verdict: &Verdict, out: &mut String) {
         match gap {
             Gap::Sentence => push_escaped(out, &verdict.sentence),
+            Gap::Headline if verdict.sentence == self.brand.title => {
+                push_escaped(out, &self.brand.title);
+            }
             Gap::Headline => {
                 push_escaped(out, &cut(&verdict.sentence));
                 out.push_str(" · ");
@@ -123,6 +126,12 @@ impl Template {
                 }
             }
         }
+    }
+
+    /// The name that the operator gave the page.
+    #[must_use]
+    pub(crate) fn title(&self) -> &str {
+        &self.brand.title
     }
 
     /// What a phone needs to put the page on its home screen.
@@ -159,6 +168,10 @@ fn fixed(name: &str, brand: &Brand, assets: &str, build: &str) -> Result<String,
         "logo" => escaped(&format!("{assets}/{}", brand.logo())),
         "description" => escaped(&brand.description),
         "address" => address(brand, assets),
+        "plain" => match brand.api.trim_end_matches('/') {
+            "" => "plain".to_owned(),
+            api => escaped(&format!("{api}/plain")),
+        },
         // A script must not be ended by what is in it.
         "config" => brand
             .config(assets, build)

@@ -149,10 +149,15 @@ impl Keeper {
                 self.history.look_again();
                 self.change(Change::Notices);
             }
-            Event::Asked(Asked { question, answer }) => {
+            Event::Asked(Asked {
+                cluster,
+                id,
+                answer,
+            }) => {
                 let now_ms = self.clock().now_ms;
+                let transitions = self.history.answer(&cluster, id, &self.mirror, now_ms);
                 // Who does not wait any more needs no answer.
-                let _ = answer.send(self.history.answer(&question, &self.mirror, now_ms));
+                let _ = answer.send(transitions);
             }
             Event::Tick => self.tick(Instant::now()),
             Event::Flush => {}
@@ -366,8 +371,8 @@ impl Keeper {
         let clock = self.clock();
         let heard = self.basis.heard();
         let notices = self.notices.clone();
-        let outage = self.history.last_outage();
-        let picture = Picture::take(&self.mirror, self.number, clock, heard, notices, outage);
+        let lately = self.history.lately();
+        let picture = Picture::take(&self.mirror, self.number, clock, heard, notices, lately);
         self.fanout.publish(picture, &changes);
     }
 }

@@ -53,17 +53,19 @@ impl Page {
     ///
     /// When a folder cannot be read, or what is in it is wrong.
     pub(crate) fn load(options: &WebOptions) -> Result<Self, ConfigError> {
-        let mut files = match &options.page_dir {
-            Some(folder) => read_folder(folder)?,
-            None => embedded(),
-        };
-        if let Some(folder) = &options.brand_dir {
-            brand::lay_over(&mut files, folder)?;
-        }
-        Self::of(files)
+        Self::of(read(options)?, Host::This)
     }
 
-    fn of(mut files: BTreeMap<String, Bytes>) -> Result<Self, ConfigError> {
+    /// The same page for a host that only serves files.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub(crate) fn load_for_export(options: &WebOptions) -> Result<Self, ConfigError> {
+        Self::of(read(options)?, Host::Another)
+    }
+
+    fn of(mut files: BTreeMap<String, Bytes>, host: Host) -> Result<Self, ConfigError> {
         let error = |problem: String| ConfigError::new("GLANCE_PAGE_DIR", INDEX, problem);
         let index = files.remove(INDEX).unwrap_or_default();
         let html = std::str::from_utf8(&index)
@@ -84,7 +86,11 @@ impl Page {
             representations.insert(name, representation);
         }
         let build = hex(&build.finalize());
-        let index = Template::new(&html, brand, format!("assets/{build}"), &build)
+        let known = match host {
+            Host::This => &build[..],
+            Host::Another => "",
+        };
+        let index = Template::new(&html, brand, format!("assets/{build}"), known)
             .map_err(|problem| error(format!("has a gap that cannot be filled: {problem}")))?;
         Ok(Self {
             files: representations,
@@ -98,6 +104,12 @@ impl Page {
     #[must_use]
     pub(crate) fn build(&self) -> Arc<str> {
         self.build.clone()
+    }
+
+    /// The name that the operator gave it.
+    #[must_use]
+    pub(crate) fn title(&self) -> &str {
+        self.index.title()
     }
 
     /// What `/` serves.
@@ -140,8 +152,29 @@ impl Page {
             write(&format!("assets/{}/{name}", self.build), file)?;
         }
         write("manifest.webmanifest", &self.manifest)?;
-        write(INDEX, &self.index(&Verdict::starting()))
+        write(INDEX, &self.index(&Verdict::elsewhere(self.title())))
     }
+}
+
+/// Who serves a page.
+#[derive(Debug, Clone, Copy)]
+enum Host {
+    /// The service that the data comes from: it has the same page.
+    This,
+    /// Another one, whose page may be older or newer than the service's for good.
+    Another,
+}
+
+/// The files of the page that the options name.
+fn read(options: &WebOptions) -> Result<BTreeMap<String, Bytes>, ConfigError> {
+    let mut files = match &options.page_dir {
+        Some(folder) => read_folder(folder)?,
+        None => embedded(),
+    };
+    if let Some(folder) = &options.brand_dir {
+        brand::lay_over(&mut files, folder)?;
+    }
+    Ok(files)
 }
 
 /// The page that is part of the program.
@@ -201,7 +234,7 @@ fn collect(
 }
 
 /// `None` for what is no part of a page.
-fn content_type(name: &str) -> Option<&'static str> {
+pub(crate) fn content_type(name: &str) -> Option<&'static str> {
     let file = name.rsplit('/').next()?;
     let (stem, extension) = file.rsplit_once('.')?;
     if stem.is_empty() {
@@ -252,7 +285,7 @@ mod tests {
         }
         let load = || {
             let files = read_folder(folder.path()).unwrap();
-            Page::of(files).unwrap()
+            Page::of(files, Host::This).unwrap()
         };
         let page = load();
         let names: Vec<&str> = page.files.keys().map(String::as_str).collect();
@@ -273,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_first_visit_is_a_handful_of_requests_and_small() {
-        let page = Page::of(embedded()).unwrap();
+        let page = Page::of(embedded(), Host::This).unwrap();
         let index = page.index(&Verdict::starting());
         let html = std::str::from_utf8(index.body()).unwrap();
         let start = format!("=\"assets/{}/", page.build);

@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use glance_protocol::{
+    Notice,
     feed::{self, Clock, Hello, Notices, PageCluster, PageHello, Version},
     snapshot::{Snapshot, SnapshotBlock, SnapshotCluster},
 };
@@ -18,7 +19,7 @@ use crate::{
     basis::STALE,
     cluster::Cluster,
     frames::message,
-    history::LastOutage,
+    history::Lately,
     mirror::Mirror,
     plain,
     representation::{Representation, etag_of},
@@ -42,8 +43,8 @@ pub(crate) struct Picture {
     pub notices: Arc<Notices>,
     /// When the newest of the blocks was written, in Unix milliseconds.
     pub kept_at_ms: Option<i64>,
-    /// The outage that ended last, as far as this process remembers.
-    pub outage: Option<LastOutage>,
+    /// What this process remembers of outages.
+    pub lately: Lately,
     list: Version,
     pulse: (u64, u64),
     hello: OnceLock<Bytes>,
@@ -62,7 +63,7 @@ impl Picture {
         clock: Clock,
         heard: Option<Instant>,
         notices: Arc<Notices>,
-        outage: Option<LastOutage>,
+        lately: Lately,
     ) -> Self {
         Self {
             number,
@@ -72,7 +73,7 @@ impl Picture {
             clusters: mirror.clusters().to_vec(),
             notices,
             kept_at_ms: mirror.kept_at_ms(),
-            outage,
+            lately,
             list: mirror.list_version(),
             pulse: mirror.pulse(),
             hello: OnceLock::new(),
@@ -144,8 +145,8 @@ impl Picture {
 
     /// The table for people.
     #[must_use]
-    pub(crate) fn plain(&self) -> Bytes {
-        let plain = self.plain.get_or_init(|| plain::render(self).into());
+    pub(crate) fn plain(&self, title: &str) -> Bytes {
+        let plain = self.plain.get_or_init(|| plain::render(self, title).into());
         plain.clone()
     }
 
@@ -184,9 +185,18 @@ impl Picture {
                 add(block.version.revision);
             }
             add(self.age().as_secs() / STALE.as_secs());
-            hash.update(feed::page_notices(&self.notices));
+            hash.update(feed::page_notices(&self.lasting_notices()));
             etag_of(&hash.finalize())
         })
+    }
+
+    /// The notices without those that have ended since they were read; the broker may be away by then.
+    fn lasting_notices(&self) -> Notices {
+        let lasts = |notice: &Notice| !notice.expired(self.clock.now_ms);
+        let mut notices = (*self.notices).clone();
+        notices.announcement = notices.announcement.filter(lasts);
+        notices.maintenance.retain(|entry| lasts(&entry.notice));
+        notices
     }
 
     /// The whole table as JSON, and how long it took to make.
@@ -218,7 +228,7 @@ impl Picture {
         let snapshot = Snapshot {
             clock: self.clock,
             clusters: clusters.collect(),
-            notices: &self.notices,
+            notices: &self.lasting_notices(),
         };
         let body = snapshot.to_text();
         let etag = self.etag().to_owned();

@@ -9,7 +9,7 @@ use crate::{
     cluster::Cluster,
     history::LastOutage,
     picture::Picture,
-    verdict::{Maintained, clean, count, is_silent},
+    verdict::{Maintained, clean, count, is_silent, silence},
 };
 
 /// How many lines a cluster takes at most.
@@ -19,11 +19,11 @@ const LATELY_MS: i64 = 24 * 3_600_000;
 
 /// Renders the table.
 #[must_use]
-pub(crate) fn render(picture: &Picture) -> String {
+pub(crate) fn render(picture: &Picture, title: &str) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     let verdict = picture.verdict();
-    let _ = writeln!(out, "Glance: {}\n", verdict.sentence);
+    let _ = writeln!(out, "{title}: {}\n", verdict.sentence);
     if verdict.sentence != verdict.facts {
         let _ = writeln!(out, "{}", verdict.facts);
     }
@@ -32,7 +32,7 @@ pub(crate) fn render(picture: &Picture) -> String {
         out.push_str("Silent shards are not judged at present.\n");
     }
     let now_ms = picture.clock.now_ms;
-    let outage = picture.outage.as_ref().filter(|_| verdict.is_well);
+    let outage = picture.lately.last.as_ref().filter(|_| verdict.is_well);
     if let Some(outage) = outage.filter(|outage| now_ms - outage.ended_ms < LATELY_MS) {
         push_outage(&mut out, outage, now_ms);
     }
@@ -132,15 +132,19 @@ fn push_cluster(
         return;
     }
     let _ = writeln!(out, "\n{name}  {}/{total} online", online(cluster));
-    let silent_since_ms = silent_since_ms(cluster);
-    if let Some(since_ms) = silent_since_ms {
-        let _ = writeln!(out, "  not heard since {} ago", age_since(since_ms, now_ms));
+    let silence = silence(cluster, maintained, now_ms);
+    match silence.map(|silence| silence.last_ms) {
+        Some(Some(last_ms)) => {
+            let _ = writeln!(out, "  not heard since {} ago", age_since(last_ms, now_ms));
+        }
+        Some(None) => out.push_str("  not heard for a time that is not known\n"),
+        None => {}
     }
     let mut lines = Vec::new();
     for (id, row, heard) in cluster
         .shards()
         .filter(|(_, row, _)| row.state != State::Online)
-        .filter(|(_, row, _)| silent_since_ms.is_none() || !row.reported())
+        .filter(|(_, row, _)| silence.is_none() || row.state != State::Unhealthy)
     {
         let mut words = words(row, heard, now_ms);
         if maintained.is_some_and(|it| it.covers(row)) {
@@ -162,19 +166,6 @@ fn push_cluster(
     if lines.len() > LINES_MAX {
         let _ = writeln!(out, "  and {} lines more", lines.len() - LINES_MAX);
     }
-}
-
-/// When the last sign of life of a cluster came, if every shard that ever
-/// reported fell silent: that is all that is known of them then.
-fn silent_since_ms(cluster: &Cluster) -> Option<i64> {
-    let mut last_ms = None;
-    for (_, row, heard_ms) in cluster.shards().filter(|(_, row, _)| row.reported()) {
-        if !is_silent(row) {
-            return None;
-        }
-        last_ms = last_ms.max(heard_ms.or(row.since_ms));
-    }
-    last_ms
 }
 
 /// "unhealthy, was online, for 12 s, this shard is silent, last heard 44 s ago"

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 use warp::{
     Filter as _, Rejection,
-    http::{HeaderMap, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     reply::Response,
 };
 
@@ -40,6 +40,8 @@ const RENDER_SHARE: u32 = 10;
 const SNAPSHOT_AGE_MAX: Duration = Duration::from_millis(300);
 
 /// What happened lately; `/<cluster>/<shard>` behind it for a shard.
+/// Which page the service has. As in the feed's hello.
+const BUILD: HeaderName = HeaderName::from_static("glance-build");
 const HISTORY: &str = "/api/history";
 /// How long the keeper may take for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
@@ -153,7 +155,12 @@ impl State {
             None => self.public(path, &request.headers).await,
         };
         if is_public {
-            self.origins.allow(&request.headers, response.headers_mut());
+            let headers = response.headers_mut();
+            self.origins.allow(&request.headers, headers);
+            // Where the feed cannot be had, a page learns of an upgrade from the snapshot.
+            if let Ok(build) = HeaderValue::from_str(&self.session.build) {
+                headers.insert(BUILD, build);
+            }
         }
         Ok(response)
     }
@@ -177,29 +184,31 @@ impl State {
             ("/", Some(picture)) => self.page.index(picture.verdict()).answer(headers),
             ("/", None) => self.page.index(&Verdict::starting()).answer(headers),
             (_, None) => no_table(path),
-            ("/plain", Some(picture)) => text(StatusCode::OK, picture.plain()),
+            ("/plain", Some(picture)) => text(StatusCode::OK, picture.plain(self.page.title())),
             (_, Some(picture)) => self.snapshot(picture, headers).await,
         }
     }
 
     async fn history(&self, question: Question) -> Response {
-        if self.session.fanout.picture().is_none() {
+        let Some(picture) = self.session.fanout.picture() else {
             return no_table(HISTORY);
-        }
+        };
+        let Question::Shard(cluster, id) = question else {
+            return json(picture.lately.to_json(picture.clock.now_ms));
+        };
         let (answer, answered) = oneshot::channel();
-        let asked = Asked { question, answer };
+        let asked = Asked {
+            cluster,
+            id,
+            answer,
+        };
         // The keeper answers between two messages; a queue that is full for so long means that it is stuck.
         let answer = timeout(ANSWER_MAX, async {
             self.history.send(asked).await.ok()?;
             answered.await.ok()
         });
         match answer.await.ok().flatten() {
-            Some(Some(json)) => {
-                let mut response = text(StatusCode::OK, json.into());
-                let json = "application/json";
-                set(response.headers_mut(), header::CONTENT_TYPE, json);
-                response
-            }
+            Some(Some(transitions)) => json(transitions),
             Some(None) => json_error(StatusCode::NOT_FOUND, "there is no such shard"),
             None => {
                 let sentence = "too many ask at present; try again soon";
@@ -303,6 +312,16 @@ fn text(status: StatusCode, body: bytes::Bytes) -> Response {
     set(headers, header::CONTENT_TYPE, "text/plain; charset=utf-8");
     set(headers, header::CACHE_CONTROL, "no-cache");
     set(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    response
+}
+
+fn json(body: String) -> Response {
+    let mut response = text(StatusCode::OK, body.into());
+    set(
+        response.headers_mut(),
+        header::CONTENT_TYPE,
+        "application/json",
+    );
     response
 }
 

@@ -13,7 +13,7 @@ use crate::cluster::Cluster;
 mod tally;
 mod words;
 
-pub(crate) use tally::{Maintained, Tally, is_silent};
+pub(crate) use tally::{Maintained, Tally, is_silent, silence};
 pub(crate) use words::{clean, count};
 
 /// From this part of a cluster on, shards that are down are an outage, and shards that restart are a restart of it.
@@ -74,6 +74,15 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
+    /// On a host that only serves files, nothing is known but the page's name.
+    #[must_use]
+    pub(crate) fn elsewhere(title: &str) -> Self {
+        Self {
+            sentence: title.to_owned(),
+            ..Self::starting()
+        }
+    }
+
     /// Before there is a table.
     #[must_use]
     pub(crate) fn starting() -> Self {
@@ -100,12 +109,16 @@ pub(crate) fn judge(clusters: &[Cluster], notices: &Notices, now_ms: i64, blind:
         Some(Notice { text, severity, .. }) => (clean(text), mood.max((*severity).into())),
         None => (facts.sentence(), mood),
     };
+    let mut lines = words::lines(&tallies, notices, now_ms);
+    if let Some(notice) = announcement.filter(|notice| blind && !notice.expired(now_ms)) {
+        lines.insert(0, clean(&notice.text));
+    }
     Verdict {
         sentence,
         facts: facts.sentence(),
         mood,
         is_well,
-        lines: words::lines(&tallies, notices, now_ms),
+        lines,
     }
 }
 

@@ -162,6 +162,7 @@ pub async fn run(options: Options, context: Context) -> anyhow::Result<()> {
     // What can be wrong in the configuration is looked at first.
     let page = Page::load(&options.web)?;
     if let Some(folder) = &options.export_page {
+        let page = Page::load_for_export(&options.web)?;
         page.export(folder).map_err(|cause| {
             let problem = format!("cannot be written ({cause}); name another folder");
             ConfigError::new("--export-page", &folder.display().to_string(), problem)

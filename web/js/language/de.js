@@ -15,6 +15,7 @@ const words = {
   ],
 
   // In the dative, which is what follows "vor", "seit" and "nach".
+  digits: { separator: ".", groupedFrom: "1000" },
   years: { one: "{n} Jahr", other: "{n} Jahren" },
   months: { one: "{n} Monat", other: "{n} Monaten" },
   days: { one: "{n} Tag", other: "{n} Tagen" },
@@ -25,6 +26,7 @@ const words = {
   justNow: "gerade eben",
   andMore: { one: "{names} und {n} weiterer", other: "{names} und {n} weitere" },
 
+  noPicture: "Die Übersicht antwortet nicht",
   noBots: "noch keine Bots eingerichtet",
   noReports: "noch hat sich kein Shard gemeldet",
   onlineOnly: "der einzige Shard ist online",
@@ -99,7 +101,6 @@ const words = {
   noGroup: "ohne Gruppe",
   group: "Gruppe {group}",
 
-  shard: "Shard {id}",
   shardOf: "Shard {id} von {cluster}",
   shardNamed: "Shard {id}, {state}",
   inGroup: "{shard}, Gruppe {group}",
@@ -113,6 +114,8 @@ const words = {
   zombieIdle: "nach eigener Aussage online, verarbeitet aber keine Ereignisse",
   zombieSlow: "online, antwortet aber langsam",
   zombie: "Zombie",
+  butIdle: "verarbeitet aber keine Ereignisse",
+  butSlow: "antwortet aber langsam",
   zombieMeaning: "Nach eigener Aussage online, verarbeitet aber keine Ereignisse oder braucht Sekunden für eine Antwort.",
   inThisState: "In diesem Zustand",
   whenLastKnown: "beim letzten Stand",
@@ -135,10 +138,8 @@ const words = {
   moreThan: "mehr als {duration}",
   explainOnline: "Der Bot antwortet auf den Servern dieses Shards.",
   explainUnhealthy: "Dieser Shard ist still: Seit {limit} kam kein Lebenszeichen. Der Bot antwortet auf seinen Servern vielleicht nicht.",
+  explainUnwell: "Der Bot selbst nennt diesen Shard gestört. Vielleicht antwortet er auf dessen Servern nicht.",
   explainOffline: "Der Bot antwortet auf den Servern dieses Shards nicht.",
-  explainMaintained: "Daran wird gearbeitet: {text}",
-  changes: "Letzte Änderungen",
-  change: "{time}: {from} → {to}",
   causes: { report: "vom Bot gemeldet", timeout: "zu lange still", health: "wieder gehört" },
 
   yourServer: "Der Server liegt auf Shard {id} von {cluster}",

@@ -22,6 +22,7 @@ const words = {
   ],
 
   // Durations and lists.
+  digits: { separator: ",", groupedFrom: "1000" },
   years: { one: "{n} year", other: "{n} years" },
   months: { one: "{n} month", other: "{n} months" },
   days: { one: "{n} day", other: "{n} days" },
@@ -33,6 +34,7 @@ const words = {
   andMore: { one: "{names} and {n} more", other: "{names} and {n} more" },
 
   // The verdict. A sentence begins with a small letter here: it may follow another one.
+  noPicture: "The dashboard does not answer",
   noBots: "no bots are configured yet",
   noReports: "no shard has reported yet",
   onlineOnly: "the only shard is online",
@@ -111,7 +113,6 @@ const words = {
   group: "Group {group}",
 
   // A shard.
-  shard: "Shard {id}",
   shardOf: "Shard {id} of {cluster}",
   shardNamed: "Shard {id}, {state}",
   inGroup: "{shard}, group {group}",
@@ -125,6 +126,8 @@ const words = {
   zombieIdle: "online by its own word, but it handles no events",
   zombieSlow: "online, but slow to answer",
   zombie: "Zombie",
+  butIdle: "but it handles no events",
+  butSlow: "but it is slow to answer",
   zombieMeaning: "Online by its own word, but it handles no events or takes seconds to answer.",
   inThisState: "In this state",
   whenLastKnown: "when last known",
@@ -147,10 +150,8 @@ const words = {
   moreThan: "more than {duration}",
   explainOnline: "The bot answers on the servers of this shard.",
   explainUnhealthy: "This shard is silent: nothing was heard from it for {limit}, so the bot may not answer on its servers.",
+  explainUnwell: "The bot itself calls this shard unhealthy, so it may not answer on its servers.",
   explainOffline: "The bot does not answer on the servers of this shard.",
-  explainMaintained: "The operators work on it: {text}",
-  changes: "Last changes",
-  change: "{time}: {from} → {to}",
   causes: { report: "reported by the bot", timeout: "silent for too long", health: "heard again" },
 
   // The search.

@@ -14,6 +14,7 @@ const words = {
     "Perdió la conexión y continúa donde estaba.",
   ],
 
+  digits: { separator: ".", groupedFrom: "10000" },
   years: { one: "{n} año", other: "{n} años" },
   months: { one: "{n} mes", other: "{n} meses" },
   days: { one: "{n} día", other: "{n} días" },
@@ -24,6 +25,7 @@ const words = {
   justNow: "ahora mismo",
   andMore: { one: "{names} y {n} más", other: "{names} y {n} más" },
 
+  noPicture: "El panel no responde",
   noBots: "todavía no hay bots configurados",
   noReports: "ningún shard ha informado todavía",
   onlineOnly: "el único shard está en línea",
@@ -98,7 +100,6 @@ const words = {
   noGroup: "sin grupo",
   group: "Grupo {group}",
 
-  shard: "Shard {id}",
   shardOf: "Shard {id} de {cluster}",
   shardNamed: "Shard {id}, {state}",
   inGroup: "{shard}, grupo {group}",
@@ -112,6 +113,8 @@ const words = {
   zombieIdle: "en línea según él mismo, pero no procesa eventos",
   zombieSlow: "en línea, pero tarda en responder",
   zombie: "Zombi",
+  butIdle: "pero no procesa eventos",
+  butSlow: "pero tarda en responder",
   zombieMeaning: "En línea según él mismo, pero no procesa eventos o tarda segundos en responder.",
   inThisState: "En este estado",
   whenLastKnown: "según la última imagen",
@@ -134,10 +137,8 @@ const words = {
   moreThan: "más de {duration}",
   explainOnline: "El bot responde en los servidores de este shard.",
   explainUnhealthy: "Este shard está en silencio: no se sabe nada de él desde hace {limit}, así que puede que el bot no responda en sus servidores.",
+  explainUnwell: "El propio bot dice que este shard va mal; puede que no responda en sus servidores.",
   explainOffline: "El bot no responde en los servidores de este shard.",
-  explainMaintained: "Están trabajando en ello: {text}",
-  changes: "Últimos cambios",
-  change: "{time}: {from} → {to}",
   causes: { report: "informado por el bot", timeout: "demasiado tiempo en silencio", health: "dio señales de nuevo" },
 
   yourServer: "Tu servidor está en el shard {id} de {cluster}",

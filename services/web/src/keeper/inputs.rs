@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use async_nats::{Message, Subscriber};
-use glance_protocol::feed::Notices;
+use glance_protocol::{ClusterName, feed::Notices};
 use glance_runner::Link;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{history::Question, table::Reading};
+use crate::table::Reading;
 
 /// What the keeper listens to.
 pub(crate) struct Inputs {
@@ -23,10 +23,12 @@ pub(crate) struct Inputs {
     pub questions: mpsc::Receiver<Asked>,
 }
 
-/// Somebody asks what happened lately. The answer is JSON, `None` for what does not exist.
+/// Somebody asks for the last transitions of a shard. The answer is JSON, `None` when there is no such shard.
 pub(crate) struct Asked {
-    /// What is asked.
-    pub question: Question,
+    /// The shard's cluster.
+    pub cluster: ClusterName,
+    /// The shard.
+    pub id: u32,
     /// Where the answer goes.
     pub answer: oneshot::Sender<Option<String>>,
 }

@@ -31,7 +31,8 @@ pub(super) fn texts(pieces: &[Bytes]) -> Vec<Value> {
 }
 
 pub(super) fn picture(mirror: &Mirror) -> Picture {
-    Picture::take(mirror, 1, Clock::default(), None, Arc::default(), None)
+    let lately = crate::history::History::default().lately();
+    Picture::take(mirror, 1, Clock::default(), None, Arc::default(), lately)
 }
 
 pub(super) type States = BTreeMap<(String, String), u64>;

@@ -17,7 +17,7 @@ fn publish(fanout: &Fanout, number: u64, changes: &[crate::frames::Change]) {
         clock,
         None,
         Arc::default(),
-        None,
+        crate::history::History::default().lately(),
     );
     fanout.publish(picture, changes);
 }

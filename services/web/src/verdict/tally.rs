@@ -54,7 +54,6 @@ impl<'a> Tally<'a> {
             maintained: Maintained::of(cluster, notices, now_ms),
             cluster,
         };
-        let (mut reported, mut silent) = (0, 0);
         for (_, row, _) in cluster.shards() {
             let is_online = row.state == State::Online;
             tally.online += u32::from(is_online);
@@ -69,10 +68,8 @@ impl<'a> Tally<'a> {
                 let first = [tally.broken_since_ms, row.since_ms];
                 tally.broken_since_ms = first.into_iter().flatten().min();
             }
-            reported += u32::from(row.reported());
-            silent += u32::from(is_silent(row));
         }
-        tally.is_silent = silent > 0 && silent == reported;
+        tally.is_silent = silence(cluster, tally.maintained.as_ref(), now_ms).is_some();
         tally
     }
 
@@ -135,6 +132,39 @@ impl<'a> Maintained<'a> {
         let group = row.details.group.as_deref();
         self.groups.is_empty() || group.is_some_and(|group| self.groups.contains(&group))
     }
+}
+
+/// When a cluster as a whole fell silent. Shards that are called unhealthy by the bot itself are heard; shards under
+/// maintenance do not count. `None` while the cluster is heard.
+#[must_use]
+pub(crate) fn silence(
+    cluster: &Cluster,
+    maintained: Option<&Maintained<'_>>,
+    now_ms: i64,
+) -> Option<Silence> {
+    let mut last_ms = None;
+    let mut unhealthy = 0_u32;
+    for (_, row, heard_ms) in cluster.shards() {
+        if !row.reported() || maintained.is_some_and(|it| it.covers(row)) {
+            continue;
+        }
+        if row.state != State::Unhealthy {
+            return None;
+        }
+        unhealthy += 1;
+        last_ms = last_ms.max(heard_ms);
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "a timeout in milliseconds")]
+    let timeout_ms = (cluster.info.timeout_s * 1000.0) as i64;
+    let is_heard = last_ms.is_some_and(|last_ms| now_ms - last_ms <= timeout_ms);
+    (unhealthy > 0 && !is_heard).then_some(Silence { last_ms })
+}
+
+/// A cluster of which nothing is heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Silence {
+    /// When the last sign of life of any shard came, in Unix milliseconds; `None` when that is not known.
+    pub last_ms: Option<i64>,
 }
 
 /// Whether it was flagged because nothing was heard of it.

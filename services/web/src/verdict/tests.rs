@@ -37,7 +37,7 @@ fn row(run: &Value, group: Option<u32>, now_ms: i64) -> ShardRow {
     };
     let is_silent = row.last_heard_ms.is_some_and(|ms| now_ms - ms > TIMEOUT_MS);
     row.cause = row.since_ms.map(|_| match row.state {
-        State::Unhealthy if is_silent => Cause::Timeout,
+        State::Unhealthy if is_silent && run["cause"] != "report" => Cause::Timeout,
         _ => Cause::Report,
     });
     row.details.group = group.map(|group| group.to_string().into());

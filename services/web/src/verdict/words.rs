@@ -89,7 +89,13 @@ pub(super) fn facts(tallies: &[Tally<'_>]) -> (Clauses, Mood) {
     if unknown > 0 {
         let online = part(total - unknown, total, "online");
         let text = format!("{online}; nothing is known of {} yet", count(unknown));
-        return (Clauses::one(text), Mood::Good);
+        // A few that answer say nothing of the rest.
+        let mood = if is_large(unknown, total) {
+            Mood::None
+        } else {
+            Mood::Good
+        };
+        return (Clauses::one(text), mood);
     }
     (Clauses::one(part(total, total, "online")), Mood::Good)
 }
@@ -173,7 +179,7 @@ fn say_moving(tallies: &[Tally<'_>]) -> Clauses {
     }
     for tally in moving {
         let (name, verb) = (tally.name, verb(tally));
-        if is_large(tally.moving(), tally.total) {
+        if is_large(tally.moving(), tally.total) && tally.total > 1 {
             let done = match tally.groups() {
                 Some((all, done)) => {
                     format!("{} of {} groups done", count(done), count(all))
