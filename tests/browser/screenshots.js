@@ -57,7 +57,7 @@ async function shoot(name, options, { fragment = "", act = async () => {}, fullP
 /** @param {import("playwright-core").Page} page @param {number} id */
 async function openPanel(page, id) {
   await page.locator(`[data-cluster="main"] [data-shard="${id}"]`).click();
-  await page.locator("#panel .panel-changes li, #panel .panel-facts dd").first().waitFor();
+  await page.locator("#panel .panel-changes li").first().waitFor();
 }
 
 await mkdir(OUT, { recursive: true });

@@ -291,7 +291,8 @@ function attachWorld(page) {
 function measureHeader() {
   const header = findPart(document, ".top");
   new ResizeObserver(() => {
-    document.documentElement.style.setProperty("--top-height", `${header.offsetHeight}px`);
+    // Not as a custom property: each element would inherit it, and thousands of cells would be styled anew.
+    document.documentElement.style.scrollPaddingTop = `${header.offsetHeight + 12}px`;
   }).observe(header);
 }
 
