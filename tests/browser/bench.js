@@ -1,5 +1,5 @@
 /**
- * Measures the page in Chromium: `make bench-page`. Each figure stands beside a bare page, measured in the same run: as
+ * Measures the page in Chromium: `make bench-page`. Figures stand beside a bare page, measured in the same run: as
  * many cells without any style sheet or script of ours, whose states are changed as often. Nothing here fails because it
  * is slow; goals are printed as met or missed.
  */

@@ -139,6 +139,7 @@ export class Grid {
   /** Chooses the size of the cells for the present width. */
   fit() {
     if (this.areas.length === 0) return;
+    const focused = this.find(document.activeElement);
     const largest = Math.max(1, ...this.areas.map(({ cluster }) => cluster.total));
     const gutter = 10 + DIGIT_WIDTH * String(largest).length;
     const layout = this.measure(largest, gutter);
@@ -151,6 +152,8 @@ export class Grid {
     const counts = { columns: layout.columns, across: layout.across, "block-columns": layout.blockColumns };
     for (const [name, count] of Object.entries(counts)) this.root.style.setProperty(`--${name}`, String(count));
     for (const area of this.areas) this.lay(area, layout);
+    // Its cell may be another one now.
+    if (focused && !this.root.contains(document.activeElement) && !this.isLeftOut(focused)) this.focus(focused);
   }
 
   /**

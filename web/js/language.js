@@ -87,6 +87,8 @@ export async function loadLanguage(tag) {
     useLanguage(tag, (await OTHERS[tag]()).default);
   } catch (error) {
     console.error(`the language ${tag} cannot be loaded:`, error);
+    // As with any other part that is gone: see the head of index.html.
+    /** @type {{reloadOnce?: () => void}} */ (globalThis).reloadOnce?.();
   }
 }
 
@@ -144,7 +146,7 @@ export function fill(text, values = {}) {
  */
 function chooseForm(forms, count) {
   // Where all forms are alike, there is nothing to choose, and the library need not be loaded.
-  return forms.one === forms.other ? forms.other : (forms[formats.plural.select(count)] ?? forms.other);
+  return Object.values(forms).every((form) => form === forms.other) ? forms.other : (forms[formats.plural.select(count)] ?? forms.other);
 }
 
 /**

@@ -113,7 +113,7 @@ function fitAcross(width, columns, pitch) {
  * @returns {number} cells in a row of a cluster without groups
  */
 export function fitColumns(width, pitch) {
-  return COLUMNS.findLast((columns) => columns * pitch <= width + pitch) ?? COLUMNS[0];
+  return Math.max(COLUMNS[0], ...COLUMNS.filter((columns) => columns * pitch <= width + pitch));
 }
 
 /**

@@ -168,7 +168,7 @@ class Page {
     this.grid.tick(asOf, isOld);
     this.search.tick(now, isOld);
     this.search.speak(now, isOld);
-    this.panel.update(now, isOld);
+    this.panel.update(now, isOld, asOf);
     this.tooltip.update(now, isOld);
   }
 
@@ -191,7 +191,7 @@ class Page {
       unheardAt: store.unheardAt,
       judging: store.judging,
     }, store.unjudgedAt, (feed.retryAt - performance.now()) / 1000, sync.failures > 0);
-    this.status.drawVerdict(store, sync.failures > 0);
+    this.status.drawVerdict(store, sync.failures > 1);
   }
 
   /** Asks what happened lately: only shown when all is well, and never in a hurry. */
@@ -209,7 +209,7 @@ class Page {
   select(place, byKey) {
     this.tooltip.hide();
     this.grid.mark("is-selected", [place]);
-    this.panel.open(place, this.clock.now(), this.status.isOld, byKey);
+    this.panel.open(place, this.clock.now(), this.status.isOld, this.status.asOf, byKey);
     const cell = this.grid.cell(place);
     if (!cell) return;
     cell.scrollIntoView({ block: "nearest" });

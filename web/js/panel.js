@@ -34,6 +34,8 @@ export class Panel {
     this.transitions = [];
     /** Of which shard, in which state, they were asked for. */
     this.asked = "";
+    /** Whether there was no answer. */
+    this.isDueAgain = false;
     this.back = findPart(box, ".panel-back");
     this.next = findPart(box, ".panel-next");
     this.back.addEventListener("click", () => this.step(-1));
@@ -50,12 +52,13 @@ export class Panel {
    * @param {Place} place
    * @param {number} now the server's time
    * @param {boolean} isOld whether the picture is old
+   * @param {number} asOf the server's time up to which it is true
    * @param {boolean} takeFocus for those who came by keyboard
    */
-  open(place, now, isOld, takeFocus) {
+  open(place, now, isOld, asOf, takeFocus) {
     this.place = place;
     this.show(true);
-    this.update(now, isOld);
+    this.update(now, isOld, asOf);
     if (takeFocus) this.title.focus();
   }
 
@@ -90,8 +93,9 @@ export class Panel {
   /**
    * @param {number} now
    * @param {boolean} isOld
+   * @param {number} asOf
    */
-  update(now, isOld) {
+  update(now, isOld, asOf) {
     if (!this.place) return;
     const { cluster, id } = this.place;
     const state = cluster.states[id];
@@ -100,7 +104,7 @@ export class Panel {
     writeText(this.state, nameState(state));
     const zombie = findZombie(cluster, id);
     markCell(this.cell, zombie, cluster.isMaintained(id));
-    writeText(this.meaning, explainShard(cluster, id, now, zombie));
+    writeText(this.meaning, explainShard(cluster, id, asOf, zombie));
     this.back.toggleAttribute("disabled", id === 0);
     this.next.toggleAttribute("disabled", id === cluster.total - 1);
     this.writeFacts(listFacts(cluster, id, now, isOld, zombie));
@@ -110,7 +114,8 @@ export class Panel {
 
   /** @param {string} about another shard, or another state of it: then there is something new */
   askForChanges(about) {
-    if (!this.place || about === this.asked) return;
+    if (!this.place || (about === this.asked && !this.isDueAgain)) return;
+    this.isDueAgain = false;
     const { place } = this;
     const isOther = !about.startsWith(this.asked.split(" ", 2).join(" ") + " ");
     this.asked = about;
@@ -125,7 +130,7 @@ export class Panel {
 
   /** @param {string} about what was not answered */
   askAgain(about) {
-    if (this.asked === about) this.asked = "";
+    if (this.asked === about) this.isDueAgain = true;
   }
 
   /** @param {number} now */

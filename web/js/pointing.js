@@ -36,7 +36,7 @@ export function attachPointing(grid, handlers) {
     const stop = grid.findStop(event.target);
     if (stop) return grid.focus(stop);
     const place = grid.find(event.target);
-    if (place && event.target instanceof Element && event.target.matches(":focus-visible")) handlers.onPoint(place);
+    if (place && event.target instanceof Element && isByKey(event.target)) handlers.onPoint(place);
   });
   root.addEventListener("focusout", handlers.onLeave);
   root.addEventListener("keydown", (event) => pressKey(event, grid, handlers));
@@ -61,4 +61,9 @@ function pressKey(event, grid, handlers) {
   if (!next) return;
   event.preventDefault();
   if (next.id !== place.id) grid.focus(next);
+}
+
+/** @param {Element} target whether its focus came from the keyboard; browsers of 2021 do not all say */
+function isByKey(target) {
+  return !CSS.supports("selector(:focus-visible)") || target.matches(":focus-visible");
 }

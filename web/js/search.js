@@ -111,7 +111,7 @@ export class Search {
     if (!inEarnest) this.spoken = null;
     const question = parseQuestion(this.input.value, this.store.clusters.map((cluster) => cluster.name));
     // Half a number is no mistake yet, and neither is the name of a cluster before the clusters are known.
-    this.isTooEarly = question.kind === "unclear" && !this.store.hasPicture;
+    this.isTooEarly = inEarnest && question.kind === "unclear" && !this.store.hasPicture;
     this.question = question.kind === "unclear" && (!inEarnest || this.isTooEarly) ? { kind: "empty" } : question;
     if (!this.isTooEarly) this.keepAddress();
     this.update();

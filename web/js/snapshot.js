@@ -4,6 +4,8 @@ import { checkSnapshot } from "./frames.js";
 
 /** A large fleet on a slow phone takes its time; for ever is too long. */
 const TIMEOUT_MS = 30_000;
+/** An answer that waited longer for the scripts is too old. */
+const EARLY_MS = 3000;
 
 /**
  * Makes the reader of `/api/snapshot`. It remembers the last ETag, to ask only for news.
@@ -32,10 +34,11 @@ export function createSnapshotReader(address, onBuild, fetcher = (...request) =>
 
 /** @returns {Promise<Response> | undefined} what the page's head asked for while the scripts were on their way; once */
 function takeEarly() {
-  const holder = /** @type {{earlySnapshot?: Promise<Response>}} */ (globalThis);
-  const early = holder.earlySnapshot;
+  const holder = /** @type {{earlySnapshot?: Promise<Response>, earlyAt?: number}} */ (globalThis);
+  const { earlySnapshot: early, earlyAt } = holder;
   delete holder.earlySnapshot;
-  return early;
+  // Its time counts as the present one.
+  return earlyAt !== undefined && performance.now() - earlyAt > EARLY_MS ? undefined : early;
 }
 
 /**

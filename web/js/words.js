@@ -266,14 +266,14 @@ function listDetails(cluster, id) {
  *
  * @param {Cluster} cluster
  * @param {number} id
- * @param {number} now the server's time
+ * @param {number} asOf the server's time up to which the picture is true
  * @param {Zombie | null} [zombie]
  */
-export function explainShard(cluster, id, now, zombie = null) {
+export function explainShard(cluster, id, asOf, zombie = null) {
   const words = getWords();
   if (zombie) return words.zombieMeaning;
   // A bot may call its own shard unhealthy: that one is heard.
-  const isSilent = !(now - cluster.lastHeard[id] <= (cluster.timeout ?? 0));
+  const isSilent = !(asOf - cluster.lastHeard[id] <= (cluster.timeout ?? 0));
   const limit = cluster.timeout === null ? words.tooLong : fill(words.moreThan, { duration: describeDuration(cluster.timeout) });
   switch (cluster.states[id]) {
     case ONLINE: return words.explainOnline;

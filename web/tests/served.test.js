@@ -50,3 +50,8 @@ test("a strict content security policy is possible", async () => {
     assert.doesNotMatch(code, /innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|\.cssText|setAttribute\("style"/, name);
   }
 });
+
+test("browsers of 2021 understand the scripts", async () => {
+  const younger = /\.(?:findLast|findLastIndex|toSorted|toReversed|toSpliced|at)\(|Object\.(?:hasOwn|groupBy)|structuredClone|AbortSignal\.(?:timeout|any)\(|\(\?<[=!]|^\s*static \{|Promise\.withResolvers/m;
+  for (const name of scripts) assert.doesNotMatch(await readFile(new URL(`js/${name}`, web), "utf8"), younger, name);
+});

@@ -50,7 +50,15 @@ pub(crate) fn join_styles(files: &Files, names: &[&str]) -> Result<String, Strin
         if folder(name) != folder(names[0]) {
             return Err(format!("{name} is in another folder"));
         }
-        out.push_str(&without_comments(text(files, name)?));
+        let sheet = text(files, name)?;
+        // These have to be first in a sheet.
+        if ["@import", "@charset", "@namespace"]
+            .iter()
+            .any(|rule| sheet.contains(rule))
+        {
+            return Err(format!("{name} begins with a rule that has to be first"));
+        }
+        out.push_str(&without_comments(sheet));
     }
     Ok(out)
 }
@@ -98,6 +106,16 @@ fn visit(
         return Err(format!("there are more than {MODULES_MAX} modules"));
     }
     let module = read(files, name)?;
+    for lazy in module.body.split("import(\"./").skip(1) {
+        let lazy = lazy.split('"').next().unwrap_or_default();
+        let lazy = beside(name, lazy);
+        if !read(files, &lazy)?.imports.is_empty() {
+            // What it imports would be there twice.
+            return Err(format!(
+                "{lazy} is imported when it is needed, and imports others"
+            ));
+        }
+    }
     let entry = above.first().map_or(name, String::as_str);
     if folder(name) != folder(entry) && module.body.contains("import(") {
         return Err(format!(
@@ -145,15 +163,26 @@ fn read(files: &Files, name: &str) -> Result<Module, String> {
 
 /// What would mean something else in another file, or inside of a function.
 fn check_scope(source: &str, name: &str) -> Result<(), String> {
-    let is_top = |line: &&str| !line.starts_with([' ', '\t', '/', '*']);
-    let waits = |line: &str| line.contains("await ") && !line.contains("async ");
     if source.contains("import.meta") {
-        Err(format!("{name} uses import.meta"))
-    } else if source.lines().filter(is_top).any(waits) {
-        Err(format!("{name} waits outside of functions"))
-    } else {
-        Ok(())
+        return Err(format!("{name} uses import.meta"));
     }
+    // The statement of the module that a line belongs to, by its first line.
+    let mut statement = "";
+    for line in source.lines() {
+        if !line.starts_with([' ', '\t', '/', '*', '}', ']', ')']) && !line.is_empty() {
+            statement = line;
+        }
+        let is_code = !line.trim_start().starts_with(['/', '*']);
+        let declared = statement.trim_start_matches("export ");
+        let holds_functions = ["class ", "function", "default class "]
+            .iter()
+            .any(|start| declared.starts_with(start));
+        let waits = line.contains("await ") || line.contains("await(");
+        if is_code && waits && !holds_functions && !statement.contains("async ") {
+            return Err(format!("{name} waits outside of functions"));
+        }
+    }
+    Ok(())
 }
 
 /// `import { a, b as c } from "./x.js";` or `import a from "./x.js";`
@@ -164,10 +193,7 @@ fn read_import(line: &str, name: &str) -> Option<Import> {
         .strip_suffix(';')?
         .trim_matches('"')
         .strip_prefix("./")?;
-    let from = match folder(name) {
-        "" => from.to_owned(),
-        folder => format!("{folder}/{from}"),
-    };
+    let from = beside(name, from);
     let names = names.trim();
     if is_name(names) {
         return Some(Import {
@@ -211,7 +237,9 @@ fn read_export(line: &str) -> Option<(&str, String)> {
     let rest = kinds.iter().find_map(|kind| line.strip_prefix(kind))?;
     let end = rest.find(|c: char| !is_name_char(c))?;
     let name = &rest[..end];
-    is_name(name).then(|| (line, name.to_owned()))
+    // Of several in one line, the others would be lost.
+    let is_one = !line.starts_with("const ") || rest.matches(" = ").count() == 1;
+    (is_name(name) && is_one).then(|| (line, name.to_owned()))
 }
 
 fn is_name(text: &str) -> bool {
@@ -220,6 +248,14 @@ fn is_name(text: &str) -> bool {
 
 fn is_name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == '$'
+}
+
+/// The name of a file in the same folder as another one.
+fn beside(name: &str, other: &str) -> String {
+    match folder(name) {
+        "" => other.to_owned(),
+        folder => format!("{folder}/{other}"),
+    }
 }
 
 fn folder(name: &str) -> &str {
@@ -320,10 +356,17 @@ mod tests {
             "export * from \"./a.js\";",
             "export default class {}",
             "const a = await b();",
+            "if (a) {\n  await b();\n}",
+            "export const a = 1, b = 2;",
+            "const a = () => import(\"./lazy.js\");",
             "console.log(import.meta.url);",
             "import { a } from \"./main.js\";",
         ] {
-            let files = files(&[("main.js", strange), ("a.js", "export const a = 1;")]);
+            let files = files(&[
+                ("main.js", strange),
+                ("a.js", "export const a = 1;"),
+                ("lazy.js", "import { a } from \"./a.js\";"),
+            ]);
             assert!(join_modules(&files, "main.js").is_err(), "{strange}");
         }
         let files = files(&[
@@ -353,6 +396,7 @@ mod tests {
             ("css/a.css", "/* a */\na { b: c }\n"),
             ("css/b.css", "b { c: d }\n"),
             ("other/c.css", "c {}"),
+            ("css/d.css", "@import \"e.css\";"),
         ]);
         assert_eq!(
             join_styles(&files, &["css/b.css", "css/a.css"]).unwrap(),
@@ -360,5 +404,6 @@ mod tests {
         );
         assert!(join_styles(&files, &["css/a.css", "other/c.css"]).is_err());
         assert!(join_styles(&files, &["css/none.css"]).is_err());
+        assert!(join_styles(&files, &["css/a.css", "css/d.css"]).is_err());
     }
 }

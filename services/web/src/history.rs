@@ -200,51 +200,52 @@ impl History {
 
     /// A few that are down for days are one outage, and many that come on top of them another: each has a time of its own.
     fn count(&mut self, cluster: &ClusterName, down: u32, since_ms: Option<i64>, now_ms: i64) {
-        let mut open: Vec<usize> = self.indexes(cluster, |outage| outage.ended_ms.is_none());
-        while let Some(&last) = open.last() {
-            let below = open.len().checked_sub(2).map(|place| open[place]);
-            let below = below.map_or(0, |index| self.outages[index].shards);
-            if down > below.saturating_mul(PEAK) && down > 0 {
-                break;
-            }
-            self.outages[last].ended_ms = Some(now_ms);
-            open.pop();
-        }
+        let rest_began_ms = self.end_peaks(cluster, down, now_ms);
         if down == 0 {
             return;
         }
-        let ended = |outage: &Outage| outage.ended_ms.is_some_and(|ms| now_ms - ms < SAME_MS);
-        match open.last().copied() {
-            Some(last) if !self.is_peak(last, down, now_ms) => {
-                let outage = &mut self.outages[last];
-                outage.shards = outage.shards.max(down);
-            }
-            Some(_) => self.open(cluster, down, now_ms, now_ms),
-            None => match self.indexes(cluster, ended).last() {
-                Some(&again) => {
-                    let outage = &mut self.outages[again];
-                    outage.ended_ms = None;
-                    outage.shards = outage.shards.max(down);
+        let Some(largest) = self.open(cluster).last().copied() else {
+            match (rest_began_ms, self.recent(cluster, 0, now_ms)) {
+                (Some(began_ms), _) => self.begin_outage(cluster, down, began_ms, now_ms),
+                (None, Some(again)) => self.reopen(again, down),
+                (None, None) => {
+                    let began_ms = since_ms.unwrap_or(now_ms).min(now_ms);
+                    self.begin_outage(cluster, down, began_ms, now_ms);
                 }
-                None => self.open(
-                    cluster,
-                    down,
-                    since_ms.unwrap_or(now_ms).min(now_ms),
-                    now_ms,
-                ),
-            },
+            }
+            return;
+        };
+        let shards = self.outages[largest].shards;
+        if down <= shards.saturating_mul(PEAK) {
+            self.reopen(largest, down);
+        } else if let Some(again) = self.recent(cluster, shards, now_ms) {
+            self.reopen(again, down);
+        } else if now_ms - self.outages[largest].noticed_ms < SAME_MS {
+            // It has just begun, and grows.
+            self.reopen(largest, down);
+        } else {
+            self.begin_outage(cluster, down, now_ms, now_ms);
         }
     }
 
-    /// Whether so many are another outage than the one that goes on already; one that has just begun grows.
-    fn is_peak(&self, index: usize, down: u32, now_ms: i64) -> bool {
-        let outage = &self.outages[index];
-        now_ms - outage.noticed_ms >= SAME_MS && down > outage.shards.saturating_mul(PEAK)
+    /// Ends the outages of which half is over. The rest of the last one goes on as a smaller one, since the returned time.
+    fn end_peaks(&mut self, cluster: &ClusterName, down: u32, now_ms: i64) -> Option<i64> {
+        let mut rest_began_ms = None;
+        for index in self.open(cluster).into_iter().rev() {
+            let outage = &mut self.outages[index];
+            if down > 0 && down.saturating_mul(PEAK) > outage.shards {
+                return None;
+            }
+            outage.ended_ms = Some(now_ms);
+            rest_began_ms = Some(outage.began_ms);
+        }
+        rest_began_ms
     }
 
-    fn open(&mut self, cluster: &ClusterName, shards: u32, began_ms: i64, now_ms: i64) {
+    fn begin_outage(&mut self, cluster: &ClusterName, shards: u32, began_ms: i64, now_ms: i64) {
         if self.outages.len() == OUTAGES_MAX {
-            self.outages.pop_front();
+            let over = self.outages.iter().position(|it| it.ended_ms.is_some());
+            self.outages.remove(over.unwrap_or(0));
         }
         self.outages.push_back(Outage {
             cluster: cluster.clone(),
@@ -255,10 +256,30 @@ impl History {
         });
     }
 
-    fn indexes(&self, cluster: &ClusterName, is_meant: impl Fn(&Outage) -> bool) -> Vec<usize> {
+    fn reopen(&mut self, index: usize, down: u32) {
+        let outage = &mut self.outages[index];
+        outage.ended_ms = None;
+        outage.shards = outage.shards.max(down);
+    }
+
+    /// The outages that go on, the largest last.
+    fn open(&self, cluster: &ClusterName) -> Vec<usize> {
         let outages = self.outages.iter().enumerate();
-        let ours = outages.filter(|(_, outage)| outage.cluster == *cluster && is_meant(outage));
-        ours.map(|(index, _)| index).collect()
+        let open = outages.filter(|(_, it)| it.cluster == *cluster && it.ended_ms.is_none());
+        let mut open: Vec<usize> = open.map(|(index, _)| index).collect();
+        open.sort_by_key(|index| self.outages[*index].shards);
+        open
+    }
+
+    /// An outage of more shards that was over a moment ago.
+    fn recent(&self, cluster: &ClusterName, shards: u32, now_ms: i64) -> Option<usize> {
+        let is_recent = |it: &Outage| it.ended_ms.is_some_and(|ms| now_ms - ms < SAME_MS);
+        let outages = self.outages.iter().enumerate();
+        let recent =
+            outages.filter(|(_, it)| it.cluster == *cluster && is_recent(it) && it.shards > shards);
+        recent
+            .max_by_key(|(_, it)| it.ended_ms)
+            .map(|(index, _)| index)
     }
 
     /// The outages, for everybody who asks.
@@ -431,15 +452,19 @@ mod tests {
         assert_eq!(history.outages.len(), OUTAGES_MAX);
     }
 
+    const DAY_MS: i64 = 86_400_000;
+
+    /// The last outage that is over, after each look.
+    fn look(history: &mut History, down: u32, now_ms: i64) -> Option<(u32, i64, i64)> {
+        history.count(&name(), down, Some(0), now_ms);
+        let last = history.last_outage();
+        last.map(|it| (it.shards, it.began_ms, it.ended_ms))
+    }
+
     #[test]
     fn many_on_top_of_a_few_have_a_time_of_their_own() {
-        const DAY_MS: i64 = 86_400_000;
         let mut history = History::default();
-        let mut count = |down, now_ms| {
-            history.count(&name(), down, Some(0), now_ms);
-            let last = history.last_outage();
-            last.map(|it| (it.shards, it.began_ms, it.ended_ms))
-        };
+        let mut count = |down, now_ms| look(&mut history, down, now_ms);
         assert_eq!(count(1, 0), None);
         assert_eq!(count(1, DAY_MS), None);
         assert_eq!(count(128, 2 * DAY_MS), None);
@@ -452,6 +477,31 @@ mod tests {
             count(down, 10 * DAY_MS + now_ms);
         }
         assert_eq!(history.outages.len(), 3);
+    }
+
+    #[test]
+    fn the_rest_of_an_outage_is_a_smaller_one() {
+        let mut history = History::default();
+        assert_eq!(look(&mut history, 128, 1000), None);
+        let peak = Some((128, 0, 240_000));
+        assert_eq!(look(&mut history, 1, 240_000), peak);
+        assert_eq!(look(&mut history, 1, DAY_MS), peak);
+        let rest = Some((1, 0, 3 * DAY_MS));
+        assert_eq!(look(&mut history, 0, 3 * DAY_MS), rest);
+    }
+
+    #[test]
+    fn a_peak_that_flickers_leaves_room_for_others() {
+        let mut history = History::default();
+        look(&mut history, 1, 0);
+        for round in 0..100 {
+            let now_ms = DAY_MS + round * 20_000;
+            look(&mut history, 128, now_ms);
+            look(&mut history, 1, now_ms + 10_000);
+        }
+        assert_eq!(history.outages.len(), 2);
+        let ended = 10 * DAY_MS;
+        assert_eq!(look(&mut history, 0, ended), Some((1, 0, ended)));
     }
 
     #[test]

@@ -39,9 +39,9 @@ const RENDER_SHARE: u32 = 10;
 /// ... but a snapshot is never older than this because of it.
 const SNAPSHOT_AGE_MAX: Duration = Duration::from_millis(300);
 
-/// What happened lately; `/<cluster>/<shard>` behind it for a shard.
 /// Which page the service has. As in the feed's hello.
 const BUILD: HeaderName = HeaderName::from_static("glance-build");
+/// What happened lately; `/<cluster>/<shard>` behind it for a shard.
 const HISTORY: &str = "/api/history";
 /// How long the keeper may take for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(2);

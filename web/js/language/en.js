@@ -186,7 +186,7 @@ const words = {
     safe: "Colour-blind safe",
     language: "Language",
     automatic: "Automatic",
-    blink: "Blink when a shard is heard",
+    blink: "Blink when shards are heard",
     blinkNote: "Your system asks for less motion, so nothing blinks.",
     search: "Find your server: its ID, a link to one of its channels or messages, or “shard 12”",
     searchHint: "Find your server: ID or link",
