@@ -90,6 +90,17 @@ impl NatsServer {
         self.port
     }
 
+    /// The id of the server's process.
+    ///
+    /// # Panics
+    ///
+    /// When the server is stopped.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        let child = self.child.as_ref();
+        child.expect("only a running server is a process").id()
+    }
+
     /// A connected client of the default account.
     ///
     /// # Panics

@@ -1,3 +1,42 @@
-//! One module for each figure.
+//! The figures: one module for each.
 
-pub(crate) mod report_to_frame;
+mod fan_out;
+mod growth;
+mod report_to_frame;
+mod rush;
+mod storm;
+
+use serde::Serialize;
+
+use crate::{options::Options, results::Figure};
+
+/// The name of a figure, for `--only`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Name {
+    /// From a report to a viewer's frame.
+    ReportToFrame,
+    /// A change to a crowd of viewers, and the memory that they cost.
+    FanOut,
+    /// All shards change in front of a crowd.
+    Storm,
+    /// Many people open the page at once.
+    Rush,
+    /// The cost as everything grows.
+    Growth,
+}
+
+/// Measures a figure, on a system of its own.
+///
+/// # Errors
+///
+/// When a program ends, or something is lost that never should be.
+pub(crate) async fn measure(name: Name, options: &Options) -> anyhow::Result<Vec<Figure>> {
+    match name {
+        Name::ReportToFrame => report_to_frame::measure(options).await,
+        Name::FanOut => fan_out::measure(options).await,
+        Name::Storm => storm::measure(options).await,
+        Name::Rush => rush::measure(options).await,
+        Name::Growth => growth::measure().await,
+    }
+}

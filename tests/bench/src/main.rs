@@ -5,18 +5,25 @@
 //!
 //! # Layout
 //!
-//! * [`figures`]: one module for each figure.
+//! * [`figures`]: one module for each.
+//! * [`bare`]: the limits that they stand beside, as processes of their own.
 //! * [`system`]: the programs under measurement, and their fleet.
 //! * [`pace`]: which shard reports when. [`arrivals`]: what comes out at the other end, with its time.
-//! * [`viewer`], [`http`]: the clients.
+//! * [`viewer`], [`crowd`], [`visit`], [`http`]: the clients. [`frames`]: what they read.
+//! * [`meter`]: what a process costs.
 //! * [`statistics`], [`results`], [`table`], [`machine`]: from times to what is printed and kept.
 //!
-//! A new figure is a module in `figures` that returns a [`results::Figure`], and a line in [`measure`].
+//! A new figure is a module in `figures` that returns [`results::Figure`]s, a [`figures::Name`], and a line in
+//! [`figures::measure`].
 
 mod arrivals;
+mod bare;
+mod crowd;
 mod figures;
+mod frames;
 mod http;
 mod machine;
+mod meter;
 mod options;
 mod pace;
 mod results;
@@ -24,16 +31,22 @@ mod statistics;
 mod system;
 mod table;
 mod viewer;
+mod visit;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{Parser as _, ValueEnum as _};
 
-use crate::{machine::Machine, options::Options, results::Results, system::System};
+use crate::{figures::Name, machine::Machine, options::Options, results::Results};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match measure(&Options::parse()).await {
+    let mut options = Options::parse();
+    let result = match options.bare.take() {
+        Some(bare) => bare.play().await,
+        None => measure(&options).await,
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(cause) => {
             eprintln!("glance-bench: {cause:#}");
@@ -45,10 +58,15 @@ async fn main() -> ExitCode {
 async fn measure(options: &Options) -> anyhow::Result<()> {
     let machine = Machine::look();
     println!("{machine}\n");
-    let system = System::start().await?;
-    let figures = vec![figures::report_to_frame::measure(&system, options).await?];
-    for figure in &figures {
-        println!("{figure}");
+    let mut figures = Vec::new();
+    for name in Name::value_variants() {
+        if !options.only.is_empty() && !options.only.contains(name) {
+            continue;
+        }
+        for figure in figures::measure(*name, options).await? {
+            println!("{figure}");
+            figures.push(figure);
+        }
     }
     Results::new(machine, options, figures).save(&options.json)
 }

@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::pace::{REPORTS_MAX, pause_ms_min};
+use crate::{
+    bare::Bare,
+    figures::Name,
+    pace::{REPORTS_MAX, pause_ms_min},
+};
 
 /// Measures the built programs of Glance on a real nats-server, over real sockets.
 ///
@@ -25,8 +29,17 @@ pub(crate) struct Options {
     #[arg(long, value_name = "MS", default_value_t = pause_ms_min(), value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) pause_ms: u32,
 
+    /// Measures only these figures.
+    #[arg(long, value_name = "FIGURE", value_enum, value_delimiter = ',')]
+    pub(crate) only: Vec<Name>,
+
     /// Where the results go, as JSON.
     #[arg(long, value_name = "PATH", default_value = "target/bench/latest.json")]
     #[serde(skip)]
     pub(crate) json: PathBuf,
+
+    /// Plays a limit that ours is measured beside; the benchmark starts itself so.
+    #[command(subcommand)]
+    #[serde(skip)]
+    pub(crate) bare: Option<Bare>,
 }

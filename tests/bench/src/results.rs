@@ -24,17 +24,29 @@ pub(crate) struct Figure {
     pub(crate) tables: Vec<Table>,
 }
 
-/// What a figure should be below.
+/// What a figure should be.
 #[derive(Debug, Serialize)]
 pub(crate) struct Goal {
     pub(crate) what: String,
-    pub(crate) limit_ms: f64,
-    pub(crate) measured_ms: f64,
+    pub(crate) unit: &'static str,
+    pub(crate) limit: Limit,
+    pub(crate) measured: f64,
+}
+
+/// On which side of a number a figure should be.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Limit {
+    Under(f64),
+    AtLeast(f64),
 }
 
 impl Goal {
     fn is_met(&self) -> bool {
-        self.measured_ms < self.limit_ms
+        match self.limit {
+            Limit::Under(limit) => self.measured < limit,
+            Limit::AtLeast(limit) => self.measured >= limit,
+        }
     }
 }
 
@@ -42,13 +54,18 @@ impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             what,
-            limit_ms,
-            measured_ms,
+            unit,
+            measured,
+            ..
         } = self;
         let verdict = if self.is_met() { "met" } else { "missed" };
+        let (side, limit) = match self.limit {
+            Limit::Under(limit) => ("under", limit),
+            Limit::AtLeast(limit) => ("at least", limit),
+        };
         write!(
             f,
-            "goal {verdict}: {what} {measured_ms:.2} ms, under {limit_ms} ms"
+            "goal {verdict}: {what} {measured:.2}{unit}, {side} {limit}{unit}"
         )
     }
 }

@@ -46,17 +46,31 @@ pub(crate) struct Summary {
     max_ms: f64,
 }
 
+impl Summary {
+    pub(crate) fn median_ms(&self) -> f64 {
+        self.median_ms
+    }
+
+    pub(crate) fn p95_ms(&self) -> f64 {
+        self.p95_ms
+    }
+
+    pub(crate) fn max_ms(&self) -> f64 {
+        self.max_ms
+    }
+}
+
 /// A number of each round: their median, and between which values they are.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Spread {
     /// The median; for an even number of rounds, the lower of the two in the middle.
     pub(crate) median: f64,
-    min: f64,
-    max: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
 }
 
 impl Spread {
-    fn of(mut values: Vec<f64>) -> Self {
+    pub(crate) fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         let at = |place: usize| values.get(place).copied().unwrap_or(0.0);
         let last = values.len().saturating_sub(1);
@@ -70,11 +84,39 @@ impl Spread {
 
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.2}", self.median)?;
-        if self.min < self.max {
-            write!(f, " ({:.2}–{:.2})", self.min, self.max)?;
+        let Self { median, min, max } = *self;
+        // `{:.0}` says how many digits are wanted.
+        let digits = f.precision().unwrap_or(2);
+        write!(f, "{median:.digits$}")?;
+        if min < max {
+            write!(f, " ({min:.digits$}–{max:.digits$})")?;
         }
         Ok(())
+    }
+}
+
+/// One number a round, of whatever unit.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Numbers(Vec<f64>);
+
+impl Numbers {
+    pub(crate) const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    pub(crate) fn push(&mut self, number: f64) {
+        self.0.push(number);
+    }
+
+    pub(crate) fn spread(&self) -> Spread {
+        Spread::of(self.0.clone())
+    }
+
+    /// What part of `limit` this is, round by round: both were measured close to each other.
+    pub(crate) fn ratio_to(&self, limit: &Self) -> Spread {
+        let pairs = self.0.iter().zip(&limit.0);
+        Spread::of(pairs.map(|(ours, limit)| ours / limit).collect())
     }
 }
 
@@ -149,6 +191,8 @@ mod tests {
         }
         assert_eq!(rounds.median_ms().to_string(), "2.00 (1.00–3.00)");
         assert_eq!(rounds.max_ms(), 3.0);
-        assert_eq!(Spread::of(vec![4.0]).to_string(), "4.00");
+        let spread = Spread::of(vec![4.0]);
+        assert_eq!(spread.to_string(), "4.00");
+        assert_eq!(format!("{spread:.0}"), "4");
     }
 }

@@ -14,10 +14,7 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use tokio::time::sleep;
 
-use crate::{
-    http::Connection,
-    pace::{Report, SHARDS},
-};
+use crate::{http::Connection, pace::Report};
 
 const CLUSTER: &str = "main";
 
@@ -28,20 +25,47 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Reports on their way to the stream while the fleet is filled. Far below the 10,000 that the server queues.
 const FILL_IN_FLIGHT: usize = 256;
 
-/// Nobody times out during a measurement.
-const HEALTH_TIMEOUT_S: &str = "86400";
+/// What a measurement needs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setup {
+    /// Of the one cluster.
+    pub(crate) shards: u32,
+    /// How many web replicas.
+    pub(crate) webs: usize,
+    /// Whether all shards have reported Online before the measurement begins.
+    pub(crate) filled: bool,
+    /// After how many seconds a shard is Unhealthy.
+    pub(crate) health_timeout_s: u32,
+}
 
-/// A nats-server and the three services, each a process of its own, on loopback. The fleet is one cluster whose shards
-/// have all reported Online.
+impl Setup {
+    /// A fleet whose shards are all Online, in front of one web replica. Nobody times out during a measurement.
+    pub(crate) fn of(shards: u32) -> Self {
+        Self {
+            shards,
+            webs: 1,
+            filled: true,
+            health_timeout_s: 86_400,
+        }
+    }
+}
+
+/// A nats-server and the services, each a process of its own, on loopback. The fleet is one cluster.
 pub(crate) struct System {
+    setup: Setup,
     cluster: ClusterName,
     broker: Client,
-    /// Where the bridge and the web service listen.
-    bridge: SocketAddrV4,
-    web: SocketAddrV4,
+    aggregator: Process,
+    bridge: Listening,
+    webs: Vec<Listening>,
     server: NatsServer,
-    /// They end when this is dropped.
-    _services: [Process; 3],
+}
+
+/// A program that serves HTTP.
+pub(crate) struct Listening {
+    pub(crate) address: SocketAddrV4,
+    /// It ends when this is dropped.
+    pub(crate) process: Process,
 }
 
 impl System {
@@ -50,38 +74,73 @@ impl System {
     /// # Errors
     ///
     /// When a program is not ready in time, or reports are refused.
-    pub(crate) async fn start() -> anyhow::Result<Self> {
+    pub(crate) async fn start(setup: Setup) -> anyhow::Result<Self> {
         let server = NatsServer::start().await;
         let url = server.url();
         let program = |name| Process::of(name).env("GLANCE_NATS_URL", &url);
         let aggregator = program("glance-aggregator")
-            .env("GLANCE_BOTS", format!("{CLUSTER}:{SHARDS}"))
-            .env("GLANCE_HEALTH_TIMEOUT", HEALTH_TIMEOUT_S)
+            .env("GLANCE_BOTS", format!("{CLUSTER}:{}", setup.shards))
+            .env("GLANCE_HEALTH_TIMEOUT", setup.health_timeout_s.to_string())
             .start();
-        let (bridge, bridge_address) = start_listening(
-            program("glance-bridge")
-                .env("GLANCE_BRIDGE_HOST", "127.0.0.1")
-                .env("GLANCE_BRIDGE_PORT", "0"),
-        )
-        .await?;
-        let (web, web_address) = start_listening(
-            program("glance-web")
+        let bridge = program("glance-bridge")
+            .env("GLANCE_BRIDGE_HOST", "127.0.0.1")
+            .env("GLANCE_BRIDGE_PORT", "0");
+        let bridge = start_listening(bridge).await?;
+        let mut webs = Vec::new();
+        for _ in 0..setup.webs {
+            let web = program("glance-web")
                 .env("GLANCE_HOST", "127.0.0.1")
-                .env("GLANCE_PORT", "0"),
-        )
-        .await?;
+                .env("GLANCE_PORT", "0");
+            webs.push(start_listening(web).await?);
+        }
         let system = Self {
+            setup,
             cluster: CLUSTER.parse()?,
             broker: server.client().await,
-            bridge: bridge_address,
-            web: web_address,
+            aggregator,
+            bridge,
+            webs,
             server,
-            _services: [aggregator, bridge, web],
         };
-        wait_until_ready(bridge_address).await?;
-        wait_until_ready(web_address).await?;
-        system.fill().await?;
+        wait_until_ready(system.bridge.address).await?;
+        for web in &system.webs {
+            wait_until_ready(web.address).await?;
+        }
+        if setup.filled {
+            system.fill().await?;
+        }
         Ok(system)
+    }
+
+    /// Where the broker listens.
+    pub(crate) fn broker_url(&self) -> String {
+        self.server.url()
+    }
+
+    /// The id of the broker's process.
+    pub(crate) fn broker_id(&self) -> u32 {
+        self.server.id()
+    }
+
+    /// The aggregator's process.
+    pub(crate) fn aggregator(&self) -> &Process {
+        &self.aggregator
+    }
+
+    /// The bridge's process, and where it listens.
+    pub(crate) fn bridge_process(&self) -> (&Process, SocketAddrV4) {
+        (&self.bridge.process, self.bridge.address)
+    }
+
+    /// The process of each web replica, and where it listens.
+    pub(crate) fn webs(&self) -> impl Iterator<Item = (&Process, SocketAddrV4)> {
+        self.webs.iter().map(|web| (&web.process, web.address))
+    }
+
+    /// The first web replica.
+    pub(crate) fn web(&self) -> (&Process, SocketAddrV4) {
+        let web = &self.webs[0];
+        (&web.process, web.address)
     }
 
     /// A connection to the broker that the reports go over.
@@ -100,12 +159,12 @@ impl System {
     ///
     /// When it is gone.
     pub(crate) async fn bridge(&self) -> anyhow::Result<Connection> {
-        Connection::open(&self.bridge.to_string()).await
+        Connection::open(&self.bridge.address.to_string()).await
     }
 
     /// The address of the feed, in the default dialect.
     pub(crate) fn feed(&self) -> String {
-        format!("ws://{}/api/feed", self.web)
+        format!("ws://{}/api/feed", self.web().1)
     }
 
     /// The subject on which a shard reports.
@@ -118,6 +177,13 @@ impl System {
         Ok(Subject::State(self.cluster.clone(), shard).to_string())
     }
 
+    /// The subjects of the health checks of all shards.
+    pub(crate) fn health_subjects(&self) -> Vec<String> {
+        let ids = (0..self.setup.shards).filter_map(|shard| ShardId::new(shard).ok());
+        ids.map(|shard| Subject::Health(self.cluster.clone(), shard).to_string())
+            .collect()
+    }
+
     /// The path to which a report is posted.
     pub(crate) fn path(&self, (shard, state): Report) -> String {
         format!("/api/status/{}/{shard}/{}", self.cluster, state.number())
@@ -126,7 +192,7 @@ impl System {
     /// Everybody reports Online, and the web service shows it.
     async fn fill(&self) -> anyhow::Result<()> {
         let context = jetstream::new(self.broker.clone());
-        stream::iter(0..SHARDS)
+        stream::iter(0..self.setup.shards)
             .map(async |shard| {
                 let body = body_of(State::Online).into();
                 let stored = context.publish(self.subject(shard)?, body).await?;
@@ -137,7 +203,10 @@ impl System {
             .try_collect::<()>()
             .await
             .context("a report of the fleet was not stored")?;
-        let all_online = State::Online.to_char().to_string().repeat(SHARDS as usize);
+        let all_online = State::Online
+            .to_char()
+            .to_string()
+            .repeat(self.setup.shards as usize);
         let start = Instant::now();
         while self.states_shown().await? != all_online {
             ensure!(
@@ -159,7 +228,7 @@ impl System {
         struct Shown {
             states: String,
         }
-        let mut web = Connection::open(&self.web.to_string()).await?;
+        let mut web = Connection::open(&self.web().1.to_string()).await?;
         let (status, body) = web.request(Method::GET, "/api/snapshot").await?;
         ensure!(
             status == StatusCode::OK,
@@ -181,7 +250,11 @@ pub(crate) fn body_of(state: State) -> Vec<u8> {
 }
 
 /// Starts a program on a port that the system chooses, and reads from its log which one that is.
-async fn start_listening(program: ProcessBuilder) -> anyhow::Result<(Process, SocketAddrV4)> {
+///
+/// # Errors
+///
+/// When it does not say so in time.
+pub(crate) async fn start_listening(program: ProcessBuilder) -> anyhow::Result<Listening> {
     const BEFORE: &str = "listening on http://";
     let mut process = program.start();
     let line = process.wait_for_line(BEFORE, START_MAX).await;
@@ -194,7 +267,7 @@ async fn start_listening(program: ProcessBuilder) -> anyhow::Result<(Process, So
         SocketAddrV4::ip(&address) == &Ipv4Addr::LOCALHOST,
         "only loopback is measured"
     );
-    Ok((process, address))
+    Ok(Listening { address, process })
 }
 
 async fn wait_until_ready(address: SocketAddrV4) -> anyhow::Result<()> {

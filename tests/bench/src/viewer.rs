@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use futures::{Stream, StreamExt as _};
-use glance_protocol::State;
-use serde::Deserialize;
 use tokio::time::timeout;
 use tokio_tungstenite::{connect_async, tungstenite::Message};
 
 use crate::{
     arrivals::{Arrival, Arrivals},
+    frames::{self, Frame},
     pace::Report,
 };
 
@@ -53,38 +52,17 @@ where
         })
 }
 
-/// A frame, as a stranger would read it.
-#[derive(Deserialize)]
-#[serde(tag = "op", content = "payload", rename_all = "snake_case")]
-enum Frame {
-    /// The default dialect: a shard has another state.
-    StateUpdate { shard: u32, state: i64 },
-    /// The page's dialect: id, state and more of each shard that changed.
-    Changes {
-        shards: Vec<(
-            u32,
-            i64,
-            serde::de::IgnoredAny,
-            serde::de::IgnoredAny,
-            serde::de::IgnoredAny,
-        )>,
-    },
-    #[serde(other)]
-    Other,
-}
-
 fn reports_in(arrival: &Arrival) -> Vec<Report> {
-    let shards = match serde_json::from_slice(&arrival.body) {
-        Ok(Frame::StateUpdate { shard, state }) => vec![(shard, state)],
-        Ok(Frame::Changes { shards }) => shards.iter().map(|row| (row.0, row.1)).collect(),
-        Ok(Frame::Other) | Err(_) => Vec::new(),
-    };
-    let known = |(shard, state)| Some((shard, State::from_number(state).ok()?));
-    shards.into_iter().filter_map(known).collect()
+    match frames::parse(&arrival.body) {
+        Frame::Changes(shards) => shards,
+        Frame::Resync | Frame::Other => Vec::new(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use glance_protocol::State;
+
     use super::*;
 
     fn read(text: &'static str) -> Vec<Report> {

@@ -18,10 +18,10 @@ use serde_json::json;
 use crate::{
     arrivals::{Arrival, Arrivals, time_reports},
     options::Options,
-    pace::{Report, reports, state_of_pass},
-    results::{Figure, Goal},
+    pace::{Report, SHARDS, reports, state_of_pass},
+    results::{Figure, Goal, Limit},
     statistics::Rounds,
-    system::{System, body_of},
+    system::{Setup, System, body_of},
     table::Table,
     viewer,
 };
@@ -79,9 +79,10 @@ struct Measurement<'a> {
 /// # Errors
 ///
 /// When a report gets lost, or a program ends.
-pub(crate) async fn measure(system: &System, options: &Options) -> anyhow::Result<Figure> {
+pub(super) async fn measure(options: &Options) -> anyhow::Result<Vec<Figure>> {
+    let system = System::start(Setup::of(SHARDS)).await?;
     let mut measurement = Measurement {
-        system,
+        system: &system,
         options,
         pause: Duration::from_millis(options.pause_ms.into()),
         passes: 0,
@@ -99,7 +100,7 @@ pub(crate) async fn measure(system: &System, options: &Options) -> anyhow::Resul
     eprintln!("report to frame: stages ...");
     let mut stages = STAGES.map(|_| Rounds::default());
     measurement.stages(&mut stages).await?;
-    Ok(figure(options, &hop, &routes, &stages))
+    Ok(vec![figure(options, &hop, &routes, &stages)])
 }
 
 impl Measurement<'_> {
@@ -237,10 +238,11 @@ fn figure(
         options.pause_ms + options.pause_ms / 2
     );
     let goals = routes.iter().flat_map(|(route, rounds)| {
-        let goal = |percentile, limit_ms, measured_ms| Goal {
+        let goal = |percentile, limit, measured| Goal {
             what: format!("{}, {percentile}", route.name),
-            limit_ms,
-            measured_ms,
+            unit: " ms",
+            limit: Limit::Under(limit),
+            measured,
         };
         [
             goal("median", MEDIAN_MS_MAX, rounds.median_ms().median),
