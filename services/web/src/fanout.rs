@@ -25,6 +25,8 @@ pub(crate) enum Dialect {
     Everybody,
     /// Our page's: many shards in a frame.
     Page,
+    /// The same, compressed.
+    PageCompressed,
 }
 
 /// Something for all viewers of a dialect.
@@ -41,6 +43,7 @@ pub(crate) enum Item {
 pub(crate) struct Fanout {
     everybody: broadcast::Sender<Item>,
     page: broadcast::Sender<Item>,
+    page_compressed: broadcast::Sender<Item>,
     picture: watch::Sender<Option<Arc<Picture>>>,
 }
 
@@ -49,6 +52,7 @@ impl Default for Fanout {
         Self {
             everybody: broadcast::Sender::new(LAG_MAX),
             page: broadcast::Sender::new(LAG_MAX),
+            page_compressed: broadcast::Sender::new(LAG_MAX),
             picture: watch::Sender::new(None),
         }
     }
@@ -64,7 +68,8 @@ impl Fanout {
     /// How many viewers follow.
     #[must_use]
     pub(crate) fn viewers(&self) -> usize {
-        self.everybody.receiver_count() + self.page.receiver_count()
+        let channels = [&self.everybody, &self.page, &self.page_compressed];
+        channels.map(broadcast::Sender::receiver_count).iter().sum()
     }
 
     /// Follows a dialect from now on. Take the picture after this.
@@ -73,6 +78,7 @@ impl Fanout {
         match dialect {
             Dialect::Everybody => self.everybody.subscribe(),
             Dialect::Page => self.page.subscribe(),
+            Dialect::PageCompressed => self.page_compressed.subscribe(),
         }
     }
 
@@ -91,9 +97,17 @@ impl Fanout {
                 let _ = self.everybody.send(Item::Restart(picture.number));
             }
         }
-        if self.page.receiver_count() > 0 {
-            let pieces = frames::page(changes, &picture);
-            send(&self.page, picture.number, pieces);
+        let plain = self.page.receiver_count() > 0;
+        let compressed = self.page_compressed.receiver_count() > 0;
+        if plain || compressed {
+            let texts = frames::page(changes, &picture);
+            if plain {
+                send(&self.page, picture.number, frames::plain(&texts));
+            }
+            if compressed {
+                let pieces = frames::compressed(&texts);
+                send(&self.page_compressed, picture.number, pieces);
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use glance_protocol::{BLOCK_LEN, ClusterName, feed};
 
 use crate::{
+    deflate::Deflater,
     mirror::{BlockChange, HeardBlock},
     picture::Picture,
 };
@@ -19,6 +20,8 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// Longer messages are sent in fragments of this size.
 const FRAGMENT_BYTES: usize = 1024 * 1024;
 const FINAL: u8 = 0x80;
+/// The message is compressed (RFC 7692, section 6).
+const COMPRESSED: u8 = 0x40;
 const TEXT: u8 = 1;
 const CONTINUATION: u8 = 0;
 
@@ -37,11 +40,7 @@ pub(crate) enum Change {
     Anew,
 }
 
-/// Appends a whole text message as one frame (RFC 6455, section 5.2), which a server does not mask.
-pub(crate) fn push_frame(out: &mut Vec<u8>, text: &str) {
-    push_part(out, FINAL | TEXT, text.as_bytes());
-}
-
+/// Appends a frame (RFC 6455, section 5.2), which a server does not mask.
 fn push_part(out: &mut Vec<u8>, head: u8, payload: &[u8]) {
     out.push(head);
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
@@ -82,7 +81,18 @@ struct Pieces {
 
 impl Pieces {
     fn push(&mut self, text: &str) {
-        push_frame(&mut self.open, text);
+        self.push_message(FINAL | TEXT, text.as_bytes());
+    }
+
+    fn push_compressed(&mut self, text: &str, deflater: &mut Deflater) {
+        match deflater.compress(text) {
+            Some(payload) => self.push_message(FINAL | COMPRESSED | TEXT, &payload),
+            None => self.push(text),
+        }
+    }
+
+    fn push_message(&mut self, head: u8, payload: &[u8]) {
+        push_part(&mut self.open, head, payload);
         if self.open.len() >= PIECE_BYTES {
             self.done.push(std::mem::take(&mut self.open).into());
         }
@@ -137,27 +147,42 @@ fn ids(block: &HeardBlock) -> impl Iterator<Item = (u32, usize)> + '_ {
     })
 }
 
-/// The frames of the page's dialect. `picture` holds the changes already.
+/// The messages of the page's dialect. `picture` holds the changes already.
 #[must_use]
-pub(crate) fn page(changes: &[Change], picture: &Picture) -> Vec<Bytes> {
-    let mut pieces = Pieces::default();
-    for change in changes {
-        match change {
-            Change::Block(change) if change.shards.is_empty() => {}
-            Change::Block(change) => {
-                let shards: Vec<_> = change.shards.iter().map(|change| change.shard).collect();
-                let (cluster, block) = (&change.cluster, change.block);
-                pieces.push(&feed::page_changes(cluster, block, change.version, &shards));
-            }
-            Change::Heard(blocks) => {
-                let bitmaps = bitmaps(blocks);
-                let heard = bitmaps.iter().map(|(name, bitmap)| (*name, &bitmap[..]));
-                pieces.push(&feed::page_pulse(picture.clock, heard));
-            }
-            Change::Notices => pieces.push(&feed::page_notices(&picture.notices)),
-            Change::Clusters => pieces.push(&feed::page_clusters(&picture.page_clusters())),
-            Change::Anew => pieces.push(&feed::page_resync(&picture.page_clusters())),
+pub(crate) fn page(changes: &[Change], picture: &Picture) -> Vec<String> {
+    let texts = changes.iter().filter_map(|change| match change {
+        Change::Block(change) if change.shards.is_empty() => None,
+        Change::Block(change) => {
+            let shards: Vec<_> = change.shards.iter().map(|change| change.shard).collect();
+            let (cluster, block) = (&change.cluster, change.block);
+            Some(feed::page_changes(cluster, block, change.version, &shards))
         }
+        Change::Heard(blocks) => {
+            let bitmaps = bitmaps(blocks);
+            let heard = bitmaps.iter().map(|(name, bitmap)| (*name, &bitmap[..]));
+            Some(feed::page_pulse(picture.clock, heard))
+        }
+        Change::Notices => Some(feed::page_notices(&picture.notices)),
+        Change::Clusters => Some(feed::page_clusters(&picture.page_clusters())),
+        Change::Anew => Some(feed::page_resync(&picture.page_clusters())),
+    });
+    texts.collect()
+}
+
+/// Messages as frames.
+#[must_use]
+pub(crate) fn plain(texts: &[String]) -> Vec<Bytes> {
+    let mut pieces = Pieces::default();
+    texts.iter().for_each(|text| pieces.push(text));
+    pieces.finish()
+}
+
+/// Messages as frames for viewers that take compressed ones.
+#[must_use]
+pub(crate) fn compressed(texts: &[String]) -> Vec<Bytes> {
+    let (mut pieces, mut deflater) = (Pieces::default(), Deflater::default());
+    for text in texts {
+        pieces.push_compressed(text, &mut deflater);
     }
     pieces.finish()
 }
@@ -230,6 +255,17 @@ mod tests {
         let before = told(&[change(3)]);
         assert!(before > 0);
         assert_eq!(told(&[change(3), Change::Clusters, change(400)]), before);
+    }
+
+    #[test]
+    fn a_compressed_message_says_so_and_a_short_one_stays_as_it_is() {
+        let texts = ["x".repeat(1000), "short".to_owned()];
+        let bytes = compressed(&texts).concat();
+        assert_eq!(bytes[0], FINAL | COMPRESSED | TEXT);
+        let (payload, rest) = bytes[2..].split_at(bytes[1].into());
+        assert_eq!(crate::deflate::tests::inflate(payload), texts[0]);
+        assert_eq!(rest, [&[FINAL | TEXT, 5], texts[1].as_bytes()].concat());
+        assert_eq!(plain(&texts[1..]).concat(), rest);
     }
 
     #[test]

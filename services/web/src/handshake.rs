@@ -58,9 +58,35 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     value.to_str().ok().map(str::trim)
 }
 
-/// The answer that makes the connection a WebSocket.
+/// Whether the client offers to take messages that are compressed one by one (RFC 7692, section 7.1).
+///
+/// An offer with a limit on the window of the compression, which nobody makes who has memory for a page, is not taken.
 #[must_use]
-pub(crate) fn accept(key: &str) -> Response {
+pub(crate) fn takes_compressed(headers: &HeaderMap) -> bool {
+    let values = headers
+        .get_all(header::SEC_WEBSOCKET_EXTENSIONS)
+        .into_iter();
+    let texts = values.filter_map(|value| value.to_str().ok());
+    let mut offers = texts.flat_map(|text| text.split(','));
+    offers.any(|offer| {
+        let mut parts = offer.split(';').map(str::trim);
+        let is_it = parts.next() == Some("permessage-deflate");
+        is_it && parts.all(|parameter| TAKEN.contains(&parameter) || is_client_window(parameter))
+    })
+}
+
+/// Parameters of an offer that ask for what we do anyway, or allow what we do not do.
+const TAKEN: [&str; 2] = ["server_no_context_takeover", "client_no_context_takeover"];
+
+/// The client would limit its own window, if we asked for it.
+fn is_client_window(parameter: &str) -> bool {
+    let name = parameter.split('=').next().unwrap_or_default();
+    name.trim_end() == "client_max_window_bits"
+}
+
+/// The answer that makes the connection a WebSocket, with compressed messages or not.
+#[must_use]
+pub(crate) fn accept(key: &str, compressed: bool) -> Response {
     let mut response = Response::default();
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
@@ -68,6 +94,12 @@ pub(crate) fn accept(key: &str) -> Response {
     set(headers, header::UPGRADE, "websocket");
     if let Ok(key) = HeaderValue::from_str(key) {
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
+    }
+    if compressed {
+        // Each message by itself, in both directions.
+        let extension =
+            "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+        set(headers, header::SEC_WEBSOCKET_EXTENSIONS, extension);
     }
     response
 }
@@ -131,6 +163,35 @@ mod tests {
             check(&request(&[])).as_deref(),
             Ok("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
         );
+    }
+
+    #[test]
+    fn takes_the_offers_that_it_can_keep() {
+        for (offer, taken) in [
+            ("permessage-deflate", true),
+            // What Chromium and Firefox offer, and what Safari does.
+            ("permessage-deflate; client_max_window_bits", true),
+            (
+                "x-webkit-deflate-frame, permessage-deflate;client_no_context_takeover",
+                true,
+            ),
+            (
+                "permessage-deflate; server_no_context_takeover; client_max_window_bits=10",
+                true,
+            ),
+            (
+                "permessage-deflate; server_max_window_bits=10, permessage-deflate",
+                true,
+            ),
+            ("permessage-deflate; server_max_window_bits=10", false),
+            ("permessage-deflate; unheard_of", false),
+            ("permessage-bzip2", false),
+            ("", false),
+        ] {
+            let changes = [(header::SEC_WEBSOCKET_EXTENSIONS, Some(offer))];
+            assert_eq!(takes_compressed(&request(&changes)), taken, "{offer}");
+        }
+        assert!(!takes_compressed(&request(&[])));
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! * `reads`: what to read next; `table`, `notices`: reading keys at the broker.
 //! * `basis` (pure): what time it is for viewers.
 //! * `picture`: the fleet at one moment, and all that is rendered from it: `plain`, hello, snapshot.
-//! * `frames` (pure): changes as bytes for the sockets.
+//! * `frames` (pure): changes as bytes for the sockets; `deflate` (pure): compressed once for all.
 //! * `fanout`: from the keeper to all viewers.
 //! * `session`: one viewer's WebSocket; `handshake`: how it opens.
 //! * `routes`: which request gets which answer; `representation`: ETag, gzip, 304.
@@ -27,6 +27,7 @@ mod brand;
 mod bundle;
 mod cluster;
 mod cors;
+mod deflate;
 mod fanout;
 mod frames;
 mod gaps;

@@ -318,7 +318,7 @@ fn tell(mirror: &Mirror, changes: &[Change], states: &mut States, page: &mut Pag
     for frame in texts(&frames::everybody(changes)) {
         follow(states, &frame);
     }
-    for frame in texts(&frames::page(changes, &picture(mirror))) {
+    for frame in texts(&frames::plain(&frames::page(changes, &picture(mirror)))) {
         page.follow(&frame);
     }
 }

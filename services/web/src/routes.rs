@@ -287,10 +287,10 @@ impl State {
             return later(text(StatusCode::SERVICE_UNAVAILABLE, sentence.into()), "10");
         };
         let page = request.query.split('&').any(|pair| pair == "dialect=page");
-        let dialect = if page {
-            Dialect::Page
-        } else {
-            Dialect::Everybody
+        let dialect = match (page, handshake::takes_compressed(&request.headers)) {
+            (false, _) => Dialect::Everybody,
+            (true, false) => Dialect::Page,
+            (true, true) => Dialect::PageCompressed,
         };
         let session = self.session.clone();
         self.sessions.spawn(async move {
@@ -301,7 +301,7 @@ impl State {
             }
             drop(permit);
         });
-        handshake::accept(&key)
+        handshake::accept(&key, dialect == Dialect::PageCompressed)
     }
 }
 

@@ -112,7 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Viewer<S> {
         self.shown = picture.number;
         let hello = match self.dialect {
             Dialect::Everybody => picture.hello(),
-            Dialect::Page => picture.page_hello(&session.build),
+            Dialect::Page | Dialect::PageCompressed => picture.page_hello(&session.build),
         };
         drop(picture);
         if let Err(end) = self.write(hello).await {
@@ -157,7 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Viewer<S> {
             (Err(RecvError::Lagged(_)), Dialect::Everybody) => {
                 Err(End::Close(CloseCode::Again, "too slow, connect again"))
             }
-            (Err(RecvError::Lagged(_)), Dialect::Page) => {
+            (Err(RecvError::Lagged(_)), Dialect::Page | Dialect::PageCompressed) => {
                 *items = items.resubscribe();
                 let picture = fanout.picture().ok_or(End::Left)?;
                 self.shown = picture.number;

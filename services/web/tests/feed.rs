@@ -4,9 +4,14 @@
 
 mod support;
 
+use flate2::{Decompress, FlushDecompress};
 use glance_protocol::{Cause, ShardRow, State};
 use glance_testing::NatsServer;
 use support::{Aggregator, SINCE_MS, Service, create_bucket, online};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 fn silent() -> ShardRow {
     ShardRow {
@@ -112,6 +117,66 @@ async fn the_page_dialect() {
         // Pulses without anybody heard may come before.
         assert!(frame.contains(r#""clusters":{}"#), "{frame}");
     }
+}
+
+/// Browsers offer it. Who does not gets the same texts as they are.
+#[tokio::test]
+async fn the_page_dialect_is_compressed_for_who_offers_it() {
+    let server = NatsServer::start().await;
+    let mut aggregator = Aggregator::start(&server, &[("main", 1024)]).await;
+    let service = Service::start(&server).await;
+    service.is_ready().await;
+    let mut plain = service.view("/api/feed?dialect=page").await;
+    plain.news().await;
+    let mut stream = TcpStream::connect(service.address).await.unwrap();
+    let request = "GET /api/feed?dialect=page HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    let answer = "sec-websocket-extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n";
+    assert!(
+        head.starts_with("HTTP/1.1 101") && head.contains(answer),
+        "{head}"
+    );
+    let (first, hello) = raw_frame(&mut stream).await;
+    assert_eq!(first, 0x81, "the hello is short");
+    assert!(hello.starts_with(br#"{"op":"hello""#));
+
+    aggregator.put("main", 0, vec![silent(); 1024]).await;
+    let compressed = loop {
+        let (first, payload) = raw_frame(&mut stream).await;
+        // Pulses are short.
+        if first == 0xc1 {
+            break payload;
+        }
+    };
+    let mut text = Vec::with_capacity(1024 * 1024);
+    let bytes = [&compressed[..], &[0, 0, 0xff, 0xff]].concat();
+    Decompress::new(false)
+        .decompress_vec(&bytes, &mut text, FlushDecompress::Sync)
+        .unwrap();
+    let changes: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(changes["payload"]["shards"].as_array().unwrap().len(), 1024);
+    assert_eq!(changes, plain.news().await);
+    assert!(compressed.len() < text.len() / 5);
+}
+
+/// The first byte of a frame, and its payload.
+async fn raw_frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
+    let first = stream.read_u8().await.unwrap();
+    let len = match stream.read_u8().await.unwrap() {
+        126 => stream.read_u16().await.unwrap().into(),
+        127 => usize::try_from(stream.read_u64().await.unwrap()).unwrap(),
+        len => len.into(),
+    };
+    let mut payload = vec![0; len];
+    stream.read_exact(&mut payload).await.unwrap();
+    (first, payload)
 }
 
 /// `heard` then gets old, which tells the viewers what is wrong.
