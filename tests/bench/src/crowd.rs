@@ -54,7 +54,7 @@ pub(crate) enum Line<'a> {
     Feed(&'a str),
     /// The same, with the compression that browsers offer.
     Browser(&'a str),
-    /// A plain connection, on which only frames come.
+    /// A plain connection, on which frames come after a greeting of one byte.
     Bare,
 }
 
@@ -225,20 +225,22 @@ pub(crate) async fn connect(address: SocketAddrV4, number: usize) -> anyhow::Res
 async fn open(address: SocketAddrV4, line: Line<'_>, number: usize) -> anyhow::Result<TcpStream> {
     let mut stream = connect(address, number).await?;
     let (path, offer) = match line {
-        Line::Feed(path) => (Some(path), ""),
-        Line::Browser(path) => (Some(path), OFFER),
-        Line::Bare => (None, ""),
+        Line::Feed(path) => (path, ""),
+        Line::Browser(path) => (path, OFFER),
+        Line::Bare => {
+            let greeting = timeout(WAIT_MAX, stream.read_u8());
+            greeting.await.context("no greeting in time")??;
+            return Ok(stream);
+        }
     };
-    if let Some(path) = path {
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{offer}\r\n"
-        );
-        stream.write_all(request.as_bytes()).await?;
-        let reading = timeout(WAIT_MAX, read_head(&mut stream));
-        let head = reading.await.context("no answer in time")??;
-        ensure!(head.starts_with("HTTP/1.1 101"), "refused: {head}");
-    }
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{offer}\r\n"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let reading = timeout(WAIT_MAX, read_head(&mut stream));
+    let head = reading.await.context("no answer in time")??;
+    ensure!(head.starts_with("HTTP/1.1 101"), "refused: {head}");
     Ok(stream)
 }
 

@@ -8,6 +8,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Where frames to write are published.
 pub(crate) const SUBJECT: &str = "bench.write";
+/// What each connection gets first.
+const GREETING: &[u8] = b".";
 /// What a connection is read with, as ours are.
 const READ_BUFFER_BYTES: usize = 1024;
 
@@ -43,6 +45,8 @@ async fn accept(listener: TcpListener, connections: Connections) {
         let mut all = connections.lock().unwrap_or_else(PoisonError::into_inner);
         all.push(stream.clone());
         drop(all);
+        // It is told from now on; ours know by the answer to their handshake.
+        let _ = stream.try_write(GREETING);
         tokio::spawn(hold(stream, connections.clone()));
     }
 }
