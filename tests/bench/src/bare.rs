@@ -1,11 +1,20 @@
 //! The limits: programs that do nothing but what the broker or the kernel make them do. Each runs as a process of its
 //! own, as ours do, so the benchmark starts itself with the name of one.
 
+mod answers;
 mod files;
+mod publishes;
 pub(crate) mod writer;
+
+use std::time::Duration;
 
 use anyhow::Context as _;
 use glance_testing::{Process, ProcessBuilder};
+
+pub(crate) use publishes::RATE;
+
+/// How long our listener waits for the head of a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Which limit is played.
 #[derive(Debug, Clone, clap::Subcommand)]
@@ -18,10 +27,14 @@ pub(crate) enum Bare {
     },
     /// Answers each request with as many bytes as its path says.
     Files,
+    /// An HTTP server that answers 204 to everything.
+    Answers,
+    /// A client that publishes as fast as the broker takes it, and says how many a second that were.
+    Publishes(publishes::Publishes),
 }
 
 impl Bare {
-    /// Plays the limit until the process is killed.
+    /// Plays the limit, until it has told its number or the process is killed.
     ///
     /// # Errors
     ///
@@ -30,6 +43,8 @@ impl Bare {
         match self {
             Self::Writer { broker } => writer::play(&broker).await,
             Self::Files => files::play().await,
+            Self::Answers => answers::play().await,
+            Self::Publishes(publishes) => publishes.play().await,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The figures: one module for each.
 
+mod bridge;
 mod fan_out;
 mod growth;
 mod report_to_frame;
@@ -24,6 +25,8 @@ pub(crate) enum Name {
     Rush,
     /// The cost as everything grows.
     Growth,
+    /// Posts to the bridge.
+    Bridge,
 }
 
 /// Measures a figure, on a system of its own.
@@ -38,5 +41,6 @@ pub(crate) async fn measure(name: Name, options: &Options) -> anyhow::Result<Vec
         Name::Storm => storm::measure(options).await,
         Name::Rush => rush::measure(options).await,
         Name::Growth => growth::measure().await,
+        Name::Bridge => bridge::measure(options).await,
     }
 }

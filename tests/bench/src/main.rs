@@ -10,6 +10,7 @@
 //! * [`system`]: the programs under measurement, and their fleet.
 //! * [`pace`]: which shard reports when. [`arrivals`]: what comes out at the other end, with its time.
 //! * [`viewer`], [`crowd`], [`visit`], [`http`]: the clients. [`frames`]: what they read.
+//! * [`load`]: many requests over HTTP.
 //! * [`meter`]: what a process costs.
 //! * [`statistics`], [`results`], [`table`], [`machine`]: from times to what is printed and kept.
 //!
@@ -22,6 +23,7 @@ mod crowd;
 mod figures;
 mod frames;
 mod http;
+mod load;
 mod machine;
 mod meter;
 mod options;

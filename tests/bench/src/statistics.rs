@@ -17,6 +17,11 @@ impl Samples {
         self.0.push(delay.as_secs_f64() * 1000.0);
     }
 
+    /// Takes in those of another.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// What these delays are, in a few numbers.
     pub(crate) fn summary(mut self) -> Summary {
         self.0.sort_by(f64::total_cmp);

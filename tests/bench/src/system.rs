@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail, ensure};
 use async_nats::{Client, jetstream};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use glance_protocol::{ClusterName, ReportBody, ShardId, State, Subject};
-use glance_testing::{NatsServer, Process, ProcessBuilder};
+use glance_testing::{NatsServer, Process, ProcessBuilder, Signal};
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use tokio::time::sleep;
@@ -120,6 +120,16 @@ impl System {
     /// The id of the broker's process.
     pub(crate) fn broker_id(&self) -> u32 {
         self.server.id()
+    }
+
+    /// Ends the aggregator. Bridge and web go on with what is kept.
+    ///
+    /// # Panics
+    ///
+    /// When it does not end.
+    pub(crate) async fn stop_aggregator(&mut self) {
+        self.aggregator.signal(Signal::TERM);
+        self.aggregator.wait_exit(START_MAX).await;
     }
 
     /// The aggregator's process.
