@@ -11,7 +11,8 @@
 //! * `routes`: which request is answered by what, and in which order it is checked.
 //! * `path`: paths to endpoints. `authorization`: the passphrase. `intake`: request bodies.
 //! * `clusters`: the followed list of clusters. `follow`: the task that follows it.
-//! * `publish`: messages to the broker, and their bounds. `look_up`: what the broker knows of a shard.
+//! * `publish`: what a request may do with the broker, and its bounds. `outbox`: the task that hands its messages over.
+//!   `look_up`: what the broker knows of a shard.
 //! * `report`: `POST /api/report`. `notices`: announcements and maintenance.
 //! * `refusal`: every way in which a request is refused.
 
@@ -22,6 +23,7 @@ mod intake;
 mod look_up;
 mod notices;
 pub mod options;
+mod outbox;
 mod path;
 mod publish;
 mod refusal;

@@ -2,28 +2,28 @@
 
 use std::{
     fmt::Display,
-    sync::{Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use async_nats::jetstream::{
-    context::{PublishAckFuture, PublishError},
-    message::PublishMessage,
-};
 use bytes::Bytes;
-use futures::{StreamExt as _, stream::FuturesUnordered};
 use glance_protocol::Subject;
-use glance_runner::{
-    Broker, Link,
-    fault::{self, Mutation},
-};
+use glance_runner::{Broker, Link};
 use tokio::{
-    sync::{Semaphore, SemaphorePermit, watch},
+    sync::{
+        Semaphore, SemaphorePermit,
+        mpsc::{self, error::TrySendError},
+        watch,
+    },
     time::{Instant, timeout_at},
 };
 use tracing::warn;
 
-use crate::{options::BridgeOptions, refusal::Unavailable};
+use crate::{
+    options::BridgeOptions,
+    outbox::{Parcel, Start},
+    refusal::Unavailable,
+};
 
 /// Everything that the broker does for one request is done by then, or the request is answered with 503.
 const DEADLINE: Duration = Duration::from_millis(1500);
@@ -37,10 +37,17 @@ pub(crate) struct Message {
     pub(crate) body: Bytes,
 }
 
-impl Message {
-    /// A report is stored, which the broker acknowledges; a health check is not.
-    fn is_stored(&self) -> bool {
-        matches!(self.subject, Subject::State(..))
+/// What the log says of the broker, but not for each of many requests.
+#[derive(Debug, Default)]
+pub(crate) struct Complaints(Mutex<Option<Instant>>);
+
+impl Complaints {
+    pub(crate) fn complain(&self, complaint: &dyn Display) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|at| at.elapsed() >= COMPLAINT_INTERVAL) {
+            *last = Some(Instant::now());
+            warn!("{complaint}");
+        }
     }
 }
 
@@ -52,20 +59,32 @@ pub(crate) struct Publisher {
     waiting: Semaphore,
     waiting_max: u32,
     /// One permit for each message that the broker has not answered yet.
-    in_flight: Semaphore,
-    complained: Mutex<Option<Instant>>,
+    in_flight: Arc<Semaphore>,
+    outbox: mpsc::Sender<Parcel>,
+    complaints: Arc<Complaints>,
 }
 
 impl Publisher {
-    pub(crate) fn new(broker: Broker, options: &BridgeOptions) -> Self {
-        Self {
+    /// The way, and the task that has to run for it.
+    pub(crate) fn new(broker: Broker, options: &BridgeOptions) -> (Self, Start) {
+        let (outbox, parcels) = mpsc::channel(options.waiting_max as usize);
+        let publisher = Self {
             link: broker.link(),
             broker,
             waiting: Semaphore::new(options.waiting_max as usize),
             waiting_max: options.waiting_max,
-            in_flight: Semaphore::new(options.in_flight_max as usize),
-            complained: Mutex::new(None),
-        }
+            in_flight: Arc::new(Semaphore::new(options.in_flight_max as usize)),
+            outbox,
+            complaints: Arc::default(),
+        };
+        let start = Start {
+            client: publisher.broker.client.clone(),
+            link: publisher.broker.link(),
+            in_flight: publisher.in_flight.clone(),
+            complaints: publisher.complaints.clone(),
+            parcels,
+        };
+        (publisher, start)
     }
 
     pub(crate) fn connected(&self) -> bool {
@@ -97,18 +116,6 @@ impl Publisher {
             let _ = timeout_at(Instant::now() + DEADLINE, flush).await;
         }
     }
-
-    /// Says something in the log, but not for each of many requests.
-    fn complain(&self, complaint: &dyn Display) {
-        let mut last = self
-            .complained
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if last.is_none_or(|at| at.elapsed() >= COMPLAINT_INTERVAL) {
-            *last = Some(Instant::now());
-            warn!("{complaint}");
-        }
-    }
 }
 
 /// What one request may do with the broker.
@@ -125,7 +132,7 @@ impl Turn<'_> {
 
     /// Says in the log why the broker did not do something.
     pub(crate) fn complain(&self, complaint: &dyn Display) {
-        self.publisher.complain(complaint);
+        self.publisher.complaints.complain(complaint);
     }
 
     /// Waits for room for one more message.
@@ -167,71 +174,16 @@ impl Turn<'_> {
     ///
     /// When the broker did not take all of them in time. Some may have been taken.
     pub(crate) async fn deliver(&self, messages: Vec<Message>) -> Result<(), Unavailable> {
-        self.bounded(self.publish(messages)).await
-    }
-
-    async fn publish(&self, messages: Vec<Message>) -> Result<(), Unavailable> {
-        let mut acknowledgements = FuturesUnordered::new();
-        let mut unwritten = false;
-        let connects = self.connects();
-        for message in messages {
-            // While this request waits for room, its own acknowledgements have to come in.
-            let permit = loop {
-                tokio::select! {
-                    permit = self.room() => break permit?,
-                    Some(stored) = acknowledgements.next() => stored?,
-                }
-            };
-            if message.is_stored() {
-                let acknowledgement = self.send(message).await?;
-                if fault::is(Mutation::EarlyAnswer) {
-                    continue;
-                }
-                acknowledgements.push(async move {
-                    let stored = acknowledgement.await;
-                    drop(permit);
-                    stored.map(drop).map_err(|cause| self.refused(&cause))
-                });
-            } else {
-                self.tell(message).await?;
-                unwritten = true;
-            }
+        if messages.is_empty() && self.publisher.connected() {
+            return Ok(());
         }
-        if unwritten {
-            let flushed = self.broker().client.flush().await;
-            flushed.map_err(|_| Unavailable::Disconnected)?;
-            if self.connects() != connects {
-                // What was still in the buffer of the connection before is lost, and the flush was another's.
-                return Err(Unavailable::Disconnected);
-            }
-        }
-        while let Some(stored) = acknowledgements.next().await {
-            stored?;
-        }
-        Ok(())
-    }
-
-    /// How often the client has connected, without the delay with which its events come.
-    fn connects(&self) -> u64 {
-        let statistics = self.broker().client.statistics();
-        statistics.connects.load(Ordering::Relaxed)
-    }
-
-    async fn send(&self, message: Message) -> Result<PublishAckFuture, Unavailable> {
-        let subject = message.subject.to_string();
-        let publish = PublishMessage::build().payload(message.body);
-        let sent = self.broker().jetstream.send_publish(subject, publish).await;
-        sent.map_err(|cause| self.refused(&cause))
-    }
-
-    async fn tell(&self, message: Message) -> Result<(), Unavailable> {
-        let subject = message.subject.to_string();
-        let sent = self.broker().client.publish(subject, message.body).await;
-        sent.map_err(|_| Unavailable::Disconnected)
-    }
-
-    fn refused(&self, cause: &PublishError) -> Unavailable {
-        self.complain(&format_args!("the broker did not store a report: {cause}"));
-        Unavailable::Refused
+        let (parcel, told) = Parcel::new(messages, self.deadline);
+        let sent = self.publisher.outbox.try_send(parcel);
+        sent.map_err(|cause| match cause {
+            TrySendError::Full(_) => Unavailable::Busy,
+            TrySendError::Closed(_) => Unavailable::Disconnected,
+        })?;
+        // The outbox keeps the deadline.
+        told.await.unwrap_or(Err(Unavailable::Disconnected))
     }
 }

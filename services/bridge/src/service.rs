@@ -27,8 +27,10 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 /// A running bridge.
 pub struct Bridge {
     desk: Arc<Desk>,
-    follower: TaskTracker,
+    tasks: TaskTracker,
     shutdown: Shutdown,
+    /// Triggered when no request waits any more.
+    finished: Shutdown,
 }
 
 impl Bridge {
@@ -51,22 +53,26 @@ impl Bridge {
         authorization.warn_if_open();
         let (sender, clusters) = watch::channel(None);
         let shutdown = shutdown.child();
-        let follower = TaskTracker::new();
-        follower.spawn(follow(broker.clone(), sender, shutdown.clone()));
-        follower.close();
-        let publisher = Publisher::new(broker.clone(), options);
+        let tasks = TaskTracker::new();
+        tasks.spawn(follow(broker.clone(), sender, shutdown.clone()));
+        let (publisher, outbox) = Publisher::new(broker.clone(), options);
+        // It goes on until the last request has its answer.
+        let finished = Shutdown::new();
+        tasks.spawn(outbox.run(finished.clone()));
+        tasks.close();
         let desk = Desk::new(authorization, clusters, publisher);
         Ok(Self {
             desk: Arc::new(desk),
-            follower,
+            tasks,
             shutdown,
+            finished,
         })
     }
 
     /// The documented endpoints for bots. Other paths are rejected as not found, so that more routes may follow.
     #[must_use]
     pub fn routes(&self) -> Routes {
-        routes::routes(self.desk.clone())
+        routes::routes(self.desk.clone()).boxed()
     }
 
     /// Whether reports can be taken.
@@ -90,7 +96,8 @@ impl Bridge {
             warn!("some requests were not finished in time");
         }
         self.shutdown.trigger();
-        self.follower.wait().await;
+        self.finished.trigger();
+        self.tasks.wait().await;
     }
 }
 
@@ -126,13 +133,10 @@ pub async fn run(options: Options, context: Context) -> anyhow::Result<()> {
     let (broker, listener) =
         connect_behind(listener, nothing_else, name, &common.broker, &shutdown).await?;
     let bridge = Bridge::start(&broker, &options.bridge, &environment, &shutdown).await?;
-    let routes = bridge
-        .routes()
-        .or(health::routes(bridge.readiness()))
-        .unify()
-        .or(not_found())
-        .unify()
-        .boxed();
+    // The posts come first, and what is rarely asked for is one filter behind them.
+    let others = health::routes(bridge.readiness()).or(not_found()).unify();
+    let posts = routes::routes(bridge.desk.clone());
+    let routes = posts.or(others.boxed()).unify().boxed();
     http::serve(listener, routes, Limits::default(), shutdown).await;
     bridge.stop().await;
     broker.close().await;
