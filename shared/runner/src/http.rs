@@ -177,10 +177,14 @@ impl Connection {
             .header_read_timeout(limits.header_timeout)
             .max_buf_size(limits.header_bytes_max.max(8192))
             .max_headers(limits.headers_max)
+            // Otherwise hyper would read on while an answer is made, into a new buffer for each request, to
+            // notice a client that went away. It is noticed after the answer.
+            .half_close(true)
             .serve_connection(TokioIo::new(self.stream), service)
             .with_upgrades();
         tokio::pin!(connection);
         let result = tokio::select! {
+            biased;
             result = connection.as_mut() => result,
             () = shutdown.requested() => {
                 connection.as_mut().graceful_shutdown();

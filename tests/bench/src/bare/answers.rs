@@ -34,6 +34,7 @@ async fn serve(stream: TcpStream) {
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(16 * 1024)
         .max_headers(64)
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), service_fn(answer));
     // The client ends it.
     let _ = connection.await;
