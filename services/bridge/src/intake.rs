@@ -18,10 +18,10 @@ const IGNORED_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The body of a request.
 pub(crate) struct Body {
-    stream: BoxStream<'static, Result<Bytes, warp::Error>>,
+    /// `None` when there is nothing to read.
+    stream: Option<BoxStream<'static, Result<Bytes, warp::Error>>>,
     /// What `Content-Length` says.
     length: Option<u64>,
-    ended: bool,
 }
 
 impl Body {
@@ -35,11 +35,11 @@ impl Body {
         // A length that is beyond any number is beyond any limit.
         let length = length.map(|value| parse(value).unwrap_or(u64::MAX));
         let to_bytes = |part: Result<B, _>| part.map(|mut buf| buf.copy_to_bytes(buf.remaining()));
+        // Without either header, a request has no body.
+        let any = chunked || length.unwrap_or(0) > 0;
         Self {
-            stream: stream.map(to_bytes).boxed(),
+            stream: any.then(|| stream.map(to_bytes).boxed()),
             length,
-            // Without either header, a request has no body.
-            ended: !chunked && length.unwrap_or(0) == 0,
         }
     }
 
@@ -47,7 +47,7 @@ impl Body {
     pub(crate) fn bytes_at_most(&self, max: usize) -> usize {
         match self.length.map(usize::try_from) {
             Some(Ok(length)) => length.min(max),
-            _ if self.ended => 0,
+            _ if self.stream.is_none() => 0,
             _ => max,
         }
     }
@@ -69,32 +69,32 @@ impl Body {
 
     async fn collect(&mut self, max: usize) -> Result<Bytes, Refusal> {
         let mut whole = BytesMut::new();
-        while !self.ended {
-            match self.stream.next().await {
+        while let Some(stream) = &mut self.stream {
+            match stream.next().await {
                 Some(Ok(part)) if whole.len() + part.len() > max => {
                     return Err(Refusal::TooLarge(max));
                 }
                 Some(Ok(part)) => whole.extend_from_slice(&part),
                 Some(Err(_)) => {
-                    self.ended = true;
+                    self.stream = None;
                     return Err(Refusal::Malformed("the body broke off".into()));
                 }
-                None => self.ended = true,
+                None => self.stream = None,
             }
         }
         Ok(whole.freeze())
     }
 
     /// Lets the client send the rest of the body while it is answered, so that the connection can be used again.
-    pub(crate) fn ignore(mut self) {
-        if self.ended {
+    pub(crate) fn ignore(self) {
+        let Some(mut stream) = self.stream else {
             return;
-        }
+        };
         // There is one such task a connection at most: the next request is read only after the body.
         tokio::spawn(async move {
             let rest = async {
                 let mut bytes = 0;
-                while let Some(Ok(part)) = self.stream.next().await {
+                while let Some(Ok(part)) = stream.next().await {
                     bytes += part.len();
                     if bytes > IGNORED_BYTES_MAX {
                         return;

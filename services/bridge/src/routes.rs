@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Buf;
-use futures::Stream;
 use glance_protocol::{Details, ReportBody, ShardId, State, Subject, bucket::NoticeKey};
 use glance_runner::http::Routes;
 use tokio::{sync::Semaphore, time::timeout};
@@ -39,15 +37,19 @@ pub(crate) struct Desk {
 }
 
 /// The routes of the bridge. Paths that are not its own are rejected as not found.
-pub(crate) fn routes(desk: Arc<Desk>) -> Routes {
+pub(crate) fn routes(
+    desk: Arc<Desk>,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static {
     endpoint()
         .and(warp::method())
         .and(warp::header::headers_cloned())
         .and(warp::body::stream())
-        .then(move |endpoint, method, headers, body| {
-            answer(desk.clone(), endpoint, method, headers, body)
+        .then(move |endpoint, method, headers: HeaderMap, body| {
+            // Now and not later, as what an answer keeps while it waits is paid for with each request.
+            let access = check_access(&endpoint, &method, &headers, &desk.authorization);
+            let body = Body::new(body, &headers);
+            answer(desk.clone(), access, endpoint, method == Method::PUT, body)
         })
-        .boxed()
 }
 
 /// The same paths, while there is no connection to the broker yet.
@@ -73,15 +75,17 @@ fn endpoint() -> impl Filter<Extract = (Endpoint,), Error = Rejection> + Clone {
     })
 }
 
-async fn answer<B: Buf>(
+async fn answer(
     desk: Arc<Desk>,
+    access: Result<(), Refusal>,
     endpoint: Endpoint,
-    method: Method,
-    headers: HeaderMap,
-    body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
+    put: bool,
+    mut body: Body,
 ) -> Response {
-    let mut body = Body::new(body, &headers);
-    let result = desk.answer(endpoint, &method, &headers, &mut body).await;
+    let result = match access {
+        Ok(()) => desk.answer(endpoint, put, &mut body).await,
+        Err(refusal) => Err(refusal),
+    };
     body.ignore();
     result.unwrap_or_else(Refusal::into_response)
 }
@@ -125,14 +129,13 @@ impl Desk {
         &self.publisher
     }
 
+    /// Answers a request that is allowed; `put` tells the two methods of a notice apart.
     async fn answer(
         &self,
         endpoint: Endpoint,
-        method: &Method,
-        headers: &HeaderMap,
+        put: bool,
         body: &mut Body,
     ) -> Result<Response, Refusal> {
-        check_access(&endpoint, method, headers, &self.authorization)?;
         match endpoint {
             Endpoint::Status {
                 cluster,
@@ -140,20 +143,21 @@ impl Desk {
                 state,
             } => self.status(&cluster, &shard, &state).await,
             Endpoint::Health { cluster, shard } => self.health(&cluster, &shard).await,
-            Endpoint::Report => self.report(body).await,
+            // What is not for every second of every shard is kept out of the way: a small future is cheap to make.
+            Endpoint::Report => Box::pin(self.report(body)).await,
             Endpoint::Announcement => {
                 let key = || Ok(NoticeKey::Announcement);
-                self.notice(method, body, key).await
+                Box::pin(self.notice(put, body, key)).await
             }
             Endpoint::Maintenance { cluster, group } => {
                 let key = || {
                     // A notice of a cluster that is gone can still be deleted.
-                    if method == Method::PUT {
+                    if put {
                         find(&*clusters::latest(&self.clusters)?, &cluster)?;
                     }
                     notices::maintenance_key(&cluster, group.as_deref())
                 };
-                self.notice(method, body, key).await
+                Box::pin(self.notice(put, body, key)).await
             }
         }
     }
@@ -197,7 +201,9 @@ impl Desk {
         let turn = self.publisher.admit();
         let (shard, _) = find_shard(&clusters, cluster, shard, &turn).await?;
         let turn = turn?;
-        if !turn.has_reported(&clusters, cluster, shard).await? {
+        if !cluster.reported(shard)
+            && !Box::pin(turn.has_reported(&clusters, cluster, shard)).await?
+        {
             return Err(Refusal::NeverReported(shard));
         }
         let message = Message {
@@ -232,12 +238,12 @@ impl Desk {
 
     async fn notice(
         &self,
-        method: &Method,
+        put: bool,
         body: &mut Body,
         key: impl FnOnce() -> Result<NoticeKey, Refusal>,
     ) -> Result<Response, Refusal> {
         let key = key()?;
-        let action = if method == Method::PUT {
+        let action = if put {
             Action::Put(notices::parse(&body.read(notices::BYTES_MAX).await?)?)
         } else {
             Action::Delete
@@ -271,7 +277,7 @@ async fn find_shard(
         return Err(refusal);
     };
     let turn = turn.as_ref().map_err(|cause| *cause)?;
-    match turn.claimed_total(clusters, cluster, shard).await? {
+    match Box::pin(turn.claimed_total(clusters, cluster, shard)).await? {
         Some(total) => Ok((shard, Some(total))),
         None => Err(refusal),
     }
