@@ -337,6 +337,11 @@ impl Client {
         self.stream.get_mut().write_all(bytes).await.unwrap();
     }
 
+    /// Says that no more will be sent.
+    pub(crate) async fn finish(&mut self) {
+        self.stream.get_mut().shutdown().await.unwrap();
+    }
+
     /// Reads one answer. Nothing may take longer than the limit.
     pub(crate) async fn answer(&mut self, method: &str) -> Answer {
         timeout(LIMIT, self.read_answer(method))
