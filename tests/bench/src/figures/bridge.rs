@@ -109,7 +109,11 @@ impl Measurement<'_> {
     }
 
     async fn health_delays(&self, rate: f64) -> anyhow::Result<Samples> {
-        let load = self.health_load();
+        // As many as for reports: on few connections, a request would wait for the answer before it.
+        let load = Load {
+            connections: IN_FLIGHT,
+            ..self.health_load()
+        };
         let delays = load.delays(rate, WARM_UP, DELAYS_PERIOD).await;
         delays.context("health checks at half of the load")
     }

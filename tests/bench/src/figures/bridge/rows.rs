@@ -154,11 +154,10 @@ impl Rows {
     }
 
     fn delays(&self) -> [(String, &Rounds); 2] {
-        let name =
-            |what, connections| format!("{what} at half of its rate, {connections} connections");
+        let name = |what| format!("{what} at half of its rate, {IN_FLIGHT} connections");
         [
-            (name("health check", CONNECTIONS), &self.health_delays),
-            (name("status post", IN_FLIGHT), &self.status_delays),
+            (name("health check"), &self.health_delays),
+            (name("status post"), &self.status_delays),
         ]
     }
 }
