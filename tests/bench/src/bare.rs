@@ -4,6 +4,7 @@
 mod answers;
 mod files;
 mod publishes;
+pub(crate) mod receivers;
 pub(crate) mod writer;
 
 use std::time::Duration;
@@ -31,6 +32,12 @@ pub(crate) enum Bare {
     Answers,
     /// A client that publishes as fast as the broker takes it, and says how many a second that were.
     Publishes(publishes::Publishes),
+    /// Subscribes to health checks, and counts them.
+    #[command(name = "bare-subscriber")]
+    Subscriber(receivers::Receiver),
+    /// Consumes the stream of states, and counts them.
+    #[command(name = "bare-consumer")]
+    Consumer(receivers::Receiver),
 }
 
 impl Bare {
@@ -45,6 +52,8 @@ impl Bare {
             Self::Files => files::play().await,
             Self::Answers => answers::play().await,
             Self::Publishes(publishes) => publishes.play().await,
+            Self::Subscriber(receiver) => receiver.subscribe().await,
+            Self::Consumer(receiver) => receiver.consume().await,
         }
     }
 }

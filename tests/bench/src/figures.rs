@@ -3,8 +3,11 @@
 mod bridge;
 mod fan_out;
 mod growth;
+mod idle;
+mod ingest;
 mod report_to_frame;
 mod rush;
+mod steady;
 mod storm;
 
 use serde::Serialize;
@@ -17,6 +20,12 @@ use crate::{options::Options, results::Figure};
 pub(crate) enum Name {
     /// From a report to a viewer's frame.
     ReportToFrame,
+    /// Messages that one aggregator takes.
+    Ingest,
+    /// The aggregator with a large fleet: processor time and memory.
+    Steady,
+    /// Posts to the bridge.
+    Bridge,
     /// A change to a crowd of viewers, and the memory that they cost.
     FanOut,
     /// All shards change in front of a crowd.
@@ -25,8 +34,8 @@ pub(crate) enum Name {
     Rush,
     /// The cost as everything grows.
     Growth,
-    /// Posts to the bridge.
-    Bridge,
+    /// All programs while nothing happens.
+    Idle,
 }
 
 /// Measures a figure, on a system of its own.
@@ -42,5 +51,8 @@ pub(crate) async fn measure(name: Name, options: &Options) -> anyhow::Result<Vec
         Name::Rush => rush::measure(options).await,
         Name::Growth => growth::measure().await,
         Name::Bridge => bridge::measure(options).await,
+        Name::Ingest => ingest::measure(options).await,
+        Name::Steady => steady::measure(options).await,
+        Name::Idle => idle::measure(options).await,
     }
 }

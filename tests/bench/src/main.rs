@@ -8,6 +8,7 @@
 //! * [`figures`]: one module for each.
 //! * [`bare`]: the limits that they stand beside, as processes of their own.
 //! * [`system`]: the programs under measurement, and their fleet.
+//! * [`alone`]: an aggregator without the others. [`fleet`], [`flood`]: as many messages as it takes.
 //! * [`pace`]: which shard reports when. [`arrivals`]: what comes out at the other end, with its time.
 //! * [`viewer`], [`crowd`], [`visit`], [`http`]: the clients. [`frames`]: what they read.
 //! * [`load`]: many requests over HTTP.
@@ -17,10 +18,13 @@
 //! A new figure is a module in `figures` that returns [`results::Figure`]s, a [`figures::Name`], and a line in
 //! [`figures::measure`].
 
+mod alone;
 mod arrivals;
 mod bare;
 mod crowd;
 mod figures;
+mod fleet;
+mod flood;
 mod frames;
 mod http;
 mod load;
