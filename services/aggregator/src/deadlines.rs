@@ -21,16 +21,32 @@ pub(crate) struct Deadlines {
 struct Node {
     before: u32,
     after: u32,
-    /// `None` while the shard is not armed.
-    heard: Option<Duration>,
+    /// Nanoseconds; [`UNHEARD`] while the shard is not armed.
+    heard_ns: u64,
 }
+
+const UNHEARD: u64 = u64::MAX;
 
 impl Node {
     const UNARMED: Self = Self {
         before: NONE,
         after: NONE,
-        heard: None,
+        heard_ns: UNHEARD,
     };
+
+    fn armed(before: u32, now: Duration) -> Self {
+        // A process runs for less than five hundred years.
+        let now = u64::try_from(now.as_nanos()).unwrap_or(UNHEARD);
+        Self {
+            before,
+            after: NONE,
+            heard_ns: now.min(UNHEARD - 1),
+        }
+    }
+
+    fn heard(&self) -> Option<Duration> {
+        (self.heard_ns != UNHEARD).then(|| Duration::from_nanos(self.heard_ns))
+    }
 }
 
 impl Deadlines {
@@ -57,11 +73,7 @@ impl Deadlines {
         let Some(node) = self.nodes.get_mut(shard as usize) else {
             return;
         };
-        *node = Node {
-            before,
-            after: NONE,
-            heard: Some(now),
-        };
+        *node = Node::armed(before, now);
         match self.nodes.get_mut(before as usize) {
             Some(last) => last.after = shard,
             None => self.head = shard,
@@ -74,7 +86,7 @@ impl Deadlines {
         let Some(node) = self.nodes.get_mut(shard as usize) else {
             return;
         };
-        if node.heard.take().is_none() {
+        if std::mem::replace(&mut node.heard_ns, UNHEARD) == UNHEARD {
             return;
         }
         let Node { before, after, .. } = *node;
@@ -91,7 +103,7 @@ impl Deadlines {
     /// The shard that has been silent for longest, and when it was last heard.
     pub(crate) fn first(&self) -> Option<(u32, Duration)> {
         let node = self.nodes.get(self.head as usize)?;
-        Some((self.head, node.heard?))
+        Some((self.head, node.heard()?))
     }
 }
 

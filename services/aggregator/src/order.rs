@@ -20,6 +20,8 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 const SHARDS_MAX: usize = 65_536;
 const REPORTS_PER_SHARD_MAX: usize = 32;
 const HELD_PER_SHARD_MAX: usize = 32;
+/// Room for so many is kept while nothing waits.
+const KEPT_LEN: usize = 256;
 
 /// A shard: the place of its cluster, and its number.
 pub(crate) type Key = (usize, u32);
@@ -137,6 +139,11 @@ impl<M> Order<M> {
             if let Some(waiting) = is_it.then(|| self.shards.remove(&key)).flatten() {
                 released.extend(waiting.held.into_iter().map(|(_, message)| message));
             }
+        }
+        if self.ends.is_empty() {
+            // After a flood of reports this would be megabytes for ever.
+            self.ends.shrink_to(KEPT_LEN);
+            self.shards.shrink_to(KEPT_LEN);
         }
         released
     }

@@ -14,6 +14,7 @@ mod cluster;
 mod input;
 mod kept;
 mod news;
+mod row;
 mod size;
 
 use std::{collections::HashMap, time::Duration};
@@ -29,6 +30,7 @@ pub use self::input::{
 use self::{
     cluster::{Cluster, Life},
     kept::Kept,
+    row::Row,
 };
 use crate::sight::Sight;
 
@@ -218,20 +220,22 @@ impl Table {
 
     /// One shard.
     #[must_use]
-    pub fn row(&self, cluster: &ClusterName, shard: ShardId) -> Option<&ShardRow> {
+    pub fn row(&self, cluster: &ClusterName, shard: ShardId) -> Option<ShardRow> {
         let place = *self.places.get(cluster)?;
-        self.clusters.get(place)?.rows.get(shard.get() as usize)
+        let row = self.clusters.get(place)?.rows.get(shard.get() as usize);
+        row.map(Row::to_shard_row)
     }
 
     /// The rows of a block.
     #[must_use]
-    pub fn rows(&self, cluster: usize, block: u32) -> &[ShardRow] {
+    pub fn rows(&self, cluster: usize, block: u32) -> Vec<ShardRow> {
         let Some(cluster) = self.clusters.get(cluster) else {
-            return &[];
+            return Vec::new();
         };
         let first = (block.saturating_mul(BLOCK_LEN)) as usize;
         let last = first + block_len(cluster.info.total, block) as usize;
-        cluster.rows.get(first..last).unwrap_or(&[])
+        let rows = cluster.rows.get(first..last).unwrap_or(&[]);
+        rows.iter().map(Row::to_shard_row).collect()
     }
 
     fn cluster_mut(&mut self, name: &ClusterName) -> Option<&mut Cluster> {

@@ -95,8 +95,8 @@ impl Aggregator {
 
 /// A bare receiver, and its broker.
 pub(crate) struct Receiver {
-    _process: Process,
-    _server: NatsServer,
+    process: Process,
+    server: NatsServer,
 }
 
 impl Receiver {
@@ -116,11 +116,18 @@ impl Receiver {
         let mut process = bare::process(&arguments)?.start();
         process.wait_for_line(receivers::READY, START_MAX).await;
         let target = Target::bare(loopback(&server), shards);
-        let receiver = Self {
-            _process: process,
-            _server: server,
-        };
+        let receiver = Self { process, server };
         Ok((receiver, target))
+    }
+
+    /// The id of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Where the broker listens.
+    pub(crate) fn broker(&self) -> SocketAddrV4 {
+        loopback(&self.server)
     }
 }
 

@@ -84,7 +84,7 @@ impl Owner {
             stream: self.store.states_id.clone(),
             sequence,
             at_ms: now.wall_ms,
-            rows: self.table.rows(cluster, block).to_vec(),
+            rows: self.table.rows(cluster, block),
         })
     }
 

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use glance_protocol::{
-    BlockSet, Bot, Cause, ClusterInfo, Details, ShardId, ShardRow, State, shard::block_count,
+    BlockSet, Bot, Cause, ClusterInfo, Details, ShardId, State, shard::block_count,
 };
 use glance_runner::fault::{self, Mutation};
 
 use super::{
     Marks, Transition,
+    row::Row,
     size::{Disagreements, Learned},
 };
 use crate::{deadlines::Deadlines, sight::Grace};
@@ -17,7 +18,7 @@ use crate::{deadlines::Deadlines, sight::Grace};
 pub(super) struct Cluster {
     pub(super) info: ClusterInfo,
     pub(super) timeout: Duration,
-    pub(super) rows: Vec<ShardRow>,
+    pub(super) rows: Vec<Row>,
     /// For each shard the sequence up to which the stream's reports are in its row.
     pub(super) sequences: Vec<u64>,
     pub(super) deadlines: Deadlines,
@@ -57,7 +58,7 @@ impl Cluster {
                 auto: bot.total.is_none(),
             },
             timeout,
-            rows: vec![ShardRow::default(); total as usize],
+            rows: vec![Row::default(); total as usize],
             sequences: vec![0; total as usize],
             deadlines: Deadlines::new(total),
             grace: Grace::new(timeout),
@@ -111,11 +112,8 @@ impl Cluster {
         let Some(row) = self.rows.get_mut(life.shard.get() as usize) else {
             return;
         };
-        row.last_heard_ms = Some(life.at_ms);
-        if !life.details.is_empty() {
-            row.details.update(life.details);
-            row.details.total = None;
-        }
+        row.last_heard = Some(life.at_ms).into();
+        row.learn(life.details);
         let block = life.shard.block() as usize;
         // Whoever is told so takes it for a sign of life of now.
         if let Some(heard) = self.heard.get_mut(block).filter(|_| !life.replayed) {
@@ -138,7 +136,7 @@ impl Cluster {
     /// nothing happened before what is known, and nothing in the future.
     pub(super) fn time_within(&self, shard: ShardId, at_ms: i64, now_ms: i64) -> i64 {
         let row = self.rows.get(shard.get() as usize);
-        let known = row.and_then(|row| row.last_heard_ms.max(row.since_ms));
+        let known = row.and_then(|row| row.last_heard.get().max(row.since.get()));
         at_ms.max(known.unwrap_or(at_ms)).min(now_ms)
     }
 
@@ -161,7 +159,7 @@ impl Cluster {
         row.previous = previous;
         row.state = state;
         row.cause = Some(cause);
-        row.since_ms = Some(at_ms);
+        row.since = Some(at_ms).into();
         if let Some(marks) = self.marks.get_mut(shard.block() as usize) {
             marks.changed = true;
         }
@@ -180,8 +178,8 @@ impl Cluster {
     /// Moves all times by which people see ages.
     pub(super) fn shift_times(&mut self, by_ms: i64) {
         for row in &mut self.rows {
-            for time_ms in [&mut row.since_ms, &mut row.last_heard_ms] {
-                *time_ms = time_ms.map(|time_ms| time_ms.saturating_add(by_ms));
+            for time in [&mut row.since, &mut row.last_heard] {
+                *time = time.get().map(|ms| ms.saturating_add(by_ms)).into();
             }
         }
         for marks in &mut self.marks {

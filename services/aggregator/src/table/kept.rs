@@ -7,7 +7,7 @@ use glance_protocol::{
     shard::{BLOCK_LEN, block_len},
 };
 
-use super::{Moment, Transition, cluster::Cluster};
+use super::{Moment, Transition, cluster::Cluster, row::Row};
 
 /// Longer than a lease and what the last leader had not written.
 const JUST_NOW_MS: i64 = 30_000;
@@ -52,7 +52,7 @@ impl Cluster {
         let first = kept.first();
         for (shard, offset) in (first..self.info.total).zip(0..kept.block.rows.len()) {
             if let Some(row) = self.rows.get_mut(shard as usize) {
-                *row = kept.row(offset);
+                *row = kept.row(offset).into();
             }
             if let Some(sequence) = self.sequences.get_mut(shard as usize) {
                 *sequence = kept.sequence();
@@ -71,7 +71,8 @@ impl Cluster {
         let mut same = kept.block.rows.len() == len;
         for (shard, offset) in (first..self.info.total).zip(0..len) {
             self.adopt_row(shard, &kept, offset, changes);
-            same &= self.rows.get(shard as usize) == kept.block.rows.get(offset);
+            let mine = self.rows.get(shard as usize).map(Row::to_shard_row);
+            same &= mine.as_ref() == kept.block.rows.get(offset);
         }
         if let Some(marks) = self.marks.get_mut(kept.block.block as usize) {
             marks.touched = true;
@@ -90,19 +91,19 @@ impl Cluster {
         changes: &mut Vec<Transition>,
     ) {
         let index = shard as usize;
-        let (Some(mine), Some(sequence)) =
-            (self.rows.get_mut(index), self.sequences.get_mut(index))
+        let (Some(row), Some(sequence)) = (self.rows.get_mut(index), self.sequences.get_mut(index))
         else {
             return;
         };
+        let mut mine = row.to_shard_row();
         let theirs = kept.row(offset);
         let last_heard_ms = mine.last_heard_ms.max(theirs.last_heard_ms);
         let newer = *sequence > kept.sequence()
             || !theirs.reported()
-            || healed_since(mine, &theirs)
-            || said_since(mine, kept);
+            || healed_since(&mine, &theirs)
+            || said_since(&mine, kept);
         if mine.reported() && newer {
-            succeed(mine, &theirs);
+            succeed(&mut mine, &theirs);
             if mine.state != theirs.state
                 && let Ok(shard) = ShardId::new(shard)
             {
@@ -116,9 +117,10 @@ impl Cluster {
                 });
             }
         } else {
-            *mine = theirs;
+            mine = theirs;
         }
         mine.last_heard_ms = last_heard_ms;
+        *row = mine.into();
         if offset < kept.block.rows.len() {
             *sequence = kept.sequence().max(*sequence);
         }

@@ -9,11 +9,11 @@
 use std::time::Duration;
 
 use glance_protocol::{
-    BlockSet, SHARDS_MAX, ShardRow,
+    BlockSet, SHARDS_MAX,
     shard::{BLOCK_LEN, block_count, block_len},
 };
 
-use super::{Disagreement, Marks, Message, Refusal, cluster::Cluster};
+use super::{Disagreement, Marks, Message, Refusal, cluster::Cluster, row::Row};
 
 /// How many timeouts an old process may run beside the new one: half an hour, usually. Shards that are heard for
 /// longer are there to stay.
@@ -245,7 +245,7 @@ impl Cluster {
         let before = self.info.total;
         self.info.total = total;
         let (len, blocks) = (total as usize, block_count(total) as usize);
-        self.rows.resize(len, ShardRow::default());
+        self.rows.resize(len, Row::default());
         self.sequences.resize(len, sequence);
         self.deadlines.resize(total);
         self.marks.resize(blocks, Marks::default());

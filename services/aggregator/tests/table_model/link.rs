@@ -226,7 +226,7 @@ fn a_restored_table_is_the_same_table() {
         stream: "2026-11-22T12:00:00Z".to_owned(),
         sequence: 99,
         at_ms: world.now.wall_ms,
-        rows: world.table.rows(0, 0).to_vec(),
+        rows: world.table.rows(0, 0),
     };
     let mut next = World::new(2);
     next.table = Table::new(&parse_bots("main:3").unwrap(), &Timeouts::default());

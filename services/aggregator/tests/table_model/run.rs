@@ -76,7 +76,7 @@ impl Run {
         match &step.act {
             Act::Keep(cluster, block) => {
                 let kept = Block {
-                    rows: self.table.rows(*cluster, *block).to_vec(),
+                    rows: self.table.rows(*cluster, *block),
                     stream: self.stream,
                     sequence: self.sequence,
                 };
@@ -355,7 +355,7 @@ impl Run {
         equal!("sight", self.table.is_clear(), self.model.is_clear());
         for (place, cluster) in self.model.clusters.iter().enumerate() {
             let blocks = [0, 1].map(|block| self.table.rows(place, block));
-            let rows = blocks.into_iter().flatten();
+            let rows = blocks.iter().flatten();
             equal!("number of rows", rows.clone().count(), cluster.shards.len());
             for (id, (row, shard)) in rows.zip(&cluster.shards).enumerate() {
                 if *row != shard.row {

@@ -108,7 +108,7 @@ impl Scene {
         self.table.clusters().next().unwrap().total
     }
 
-    pub(crate) fn row(&self, shard: u32) -> &ShardRow {
+    pub(crate) fn row(&self, shard: u32) -> ShardRow {
         let shard = ShardId::new(shard).unwrap();
         self.table.row(&main_cluster(), shard).unwrap()
     }
@@ -119,8 +119,8 @@ impl Scene {
 
     /// How many shards are in this state.
     pub(crate) fn count(&self, state: State) -> usize {
-        let rows = self.table.rows(0, 0).iter();
-        rows.filter(|row| row.state == state).count()
+        let rows = self.table.rows(0, 0);
+        rows.iter().filter(|row| row.state == state).count()
     }
 
     /// Block 0, true up to the newest report.
@@ -132,7 +132,7 @@ impl Scene {
             stream: "present".to_owned(),
             sequence: self.sequence,
             at_ms: self.now.wall_ms,
-            rows: self.table.rows(0, 0).to_vec(),
+            rows: self.table.rows(0, 0),
         }
     }
 

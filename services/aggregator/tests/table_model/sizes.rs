@@ -245,9 +245,9 @@ fn a_shard_that_goes_and_comes_back_is_unknown() {
     assert_eq!((reread, scene.total()), (gone(5, 4), 4));
 
     scene.report(1, State::Online, Some(6)).unwrap();
-    assert_eq!(scene.row(5), &ShardRow::default());
+    assert_eq!(scene.row(5), ShardRow::default());
     scene.deliver(5, State::Online, None, before, None).unwrap();
-    assert_eq!(scene.row(5), &ShardRow::default());
+    assert_eq!(scene.row(5), ShardRow::default());
     scene.report(5, State::Online, None).unwrap();
     assert_eq!(scene.state(5), State::Online);
 }

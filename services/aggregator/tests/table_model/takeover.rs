@@ -186,7 +186,7 @@ fn a_block_that_is_shorter_than_the_cluster() {
 fn a_block_that_is_longer_than_the_cluster() {
     let (leader, mut follower) = replicas();
     let mut kept = leader.kept();
-    kept.rows.push(leader.row(0).clone());
+    kept.rows.push(leader.row(0));
     follower.table.take_marks(0, 0);
     follower.adopt(&kept, true);
     assert_eq!(
@@ -205,14 +205,14 @@ fn a_report_that_is_known_changes_nothing() {
     let mut scene = Scene::new("main:2");
     scene.report(0, State::Starting, None).unwrap();
     scene.report(0, State::Online, None).unwrap();
-    let row = scene.row(0).clone();
+    let row = scene.row(0);
     scene.pass(20);
     for sequence in [1, 2] {
         scene
             .deliver(0, State::Starting, None, sequence, None)
             .unwrap();
     }
-    assert_eq!(scene.row(0), &row);
+    assert_eq!(scene.row(0), row);
     scene.pass(10);
     assert_eq!(scene.state(0), State::Unhealthy, "it was no sign of life");
     // A health check with a state is no report of the stream: it has no place in it.
@@ -285,7 +285,7 @@ fn a_step_of_the_clock_leaves_ages_as_they_are() {
     let judging_ms = scene.table.judging_since_ms(scene.now).unwrap();
     scene.table.take_marks(0, 0);
     for step_ms in [3_600_000, -7_200_000] {
-        let before = scene.row(0).clone();
+        let before = scene.row(0);
         scene.now.wall_ms += step_ms;
         scene.apply(Input::ClockStepped(step_ms)).unwrap();
         let row = scene.row(0);

@@ -12,9 +12,9 @@ use glance_protocol::State;
 use serde_json::json;
 
 use crate::{
-    alone::Aggregator,
+    alone::{Aggregator, Receiver},
     fleet::{self, MARKS, TALKATIVE, Verb},
-    meter::{self, Reading},
+    meter::{self, Reading, Usage},
     options::Options,
     results::{Figure, Goal, Limit},
     statistics::Numbers,
@@ -30,6 +30,8 @@ const HEALTH_TIMEOUT_S: u32 = 60;
 const PERIOD: Duration = Duration::from_secs(20);
 /// What the fill left behind is written before anything is measured.
 const SETTLE: Duration = Duration::from_secs(12);
+
+const WARM_UP: Duration = Duration::from_secs(1);
 
 const CORE_PERCENT_MAX: f64 = 5.0;
 const BYTES_PER_SHARD_MAX: f64 = 100.0;
@@ -60,6 +62,8 @@ const ROWS: [Row; 2] = [
 #[derive(Default)]
 struct Measured {
     core_percent: Numbers,
+    /// Of a process that only subscribes to the same health checks.
+    bare_percent: Numbers,
     wakeups: Numbers,
     bytes_per_shard: Numbers,
 }
@@ -78,18 +82,16 @@ pub(super) async fn measure(_options: &Options) -> anyhow::Result<Vec<Figure>> {
         aggregator.fill(row.report)?;
         let id = aggregator.id();
         tokio::time::sleep(SETTLE).await;
-        let broker = aggregator.broker();
-        let usage = tokio::task::block_in_place(|| {
-            let pulses = Pulses::open(broker, row.health)?;
-            pulses.send(SETTLE / 12)?;
-            let before = Reading::take(id)?;
-            pulses.send(PERIOD)?;
-            anyhow::Ok(before.until(Reading::take(id)?))
-        })?;
+        let usage = cost(aggregator.broker(), id, row.health)?;
         aggregator.check()?;
+        let bytes = meter::resident_bytes(id)?.saturating_sub(base);
+        drop(aggregator);
+        // None of the shards is a mark to it.
+        let (receiver, _) = Receiver::start(Verb::Health, SHARDS).await?;
+        let bare = cost(receiver.broker(), receiver.id(), row.health)?;
+        measured.bare_percent.push(bare.core_percent());
         measured.core_percent.push(usage.core_percent());
         measured.wakeups.push(usage.wakeups_per_s());
-        let bytes = meter::resident_bytes(id)?.saturating_sub(base);
         // Memory is below the numbers that a float cannot hold.
         #[allow(clippy::cast_precision_loss)]
         measured
@@ -97,6 +99,17 @@ pub(super) async fn measure(_options: &Options) -> anyhow::Result<Vec<Figure>> {
             .push(bytes as f64 / f64::from(SHARDS));
     }
     Ok(vec![figure(base, &all)])
+}
+
+/// What a process uses while the health checks come.
+fn cost(broker: SocketAddrV4, process: u32, body: &[u8]) -> anyhow::Result<Usage> {
+    tokio::task::block_in_place(|| {
+        let pulses = Pulses::open(broker, body)?;
+        pulses.send(WARM_UP)?;
+        let before = Reading::take(process)?;
+        pulses.send(PERIOD)?;
+        Ok(before.until(Reading::take(process)?))
+    })
 }
 
 /// The memory of an aggregator with one shard, and those for marks.
@@ -170,6 +183,7 @@ fn figure(base: u64, all: &[(Row, Measured)]) -> Figure {
     let mut table = Table::new([
         "what the shards tell",
         "% of a core",
+        "bare subscriber, % of a core",
         "wake-ups a second",
         "bytes a shard",
     ]);
@@ -177,6 +191,7 @@ fn figure(base: u64, all: &[(Row, Measured)]) -> Figure {
         table.push([
             row.name.to_owned(),
             it.core_percent.spread().to_string(),
+            it.bare_percent.spread().to_string(),
             format!("{:.0}", it.wakeups.spread()),
             format!("{:.0}", it.bytes_per_shard.spread()),
         ]);
@@ -206,6 +221,7 @@ fn figure(base: u64, all: &[(Row, Measured)]) -> Figure {
             json!({
                 "name": row.name,
                 "core_percent": it.core_percent,
+                "bare_percent": it.bare_percent,
                 "wakeups_per_s": it.wakeups,
                 "bytes_per_shard": it.bytes_per_shard,
             })
