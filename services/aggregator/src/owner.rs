@@ -113,6 +113,8 @@ pub(crate) struct Owner {
     pub(crate) pulse: PulseState,
     pub(crate) link: Link,
     pub(crate) transitions: Vec<Transition>,
+    /// Whether there was more than plain signs of life since the last step.
+    pub(crate) stirred: bool,
 }
 
 /// What the owner listens to.
@@ -157,19 +159,25 @@ impl Owner {
         mut inputs: Inputs,
         shutdown: &Shutdown,
     ) -> anyhow::Result<()> {
+        let mut wake = self.started;
         loop {
-            let wake = self.started + self.next_wake();
             match self.next_event(&mut inputs, wake, shutdown).await {
                 Event::Stop => break,
                 // The readers stop as well.
                 Event::Deaf if shutdown.is_requested() => break,
                 event => {
+                    self.stirred |= !matches!(event, Event::Healths(_));
                     self.watch_clock();
                     self.catch_up_with_published(&mut inputs);
                     self.handle(event)?;
                 }
             }
-            self.step();
+            // Most messages by far only say that a shard lives. What they touch has seconds to go out.
+            if self.stirred || !self.transitions.is_empty() || Instant::now() >= wake {
+                self.step();
+                self.stirred = false;
+                wake = self.started + self.next_wake();
+            }
         }
         self.finish().await;
         Ok(())
@@ -238,7 +246,7 @@ impl Owner {
         Ok(())
     }
 
-    /// What is due after each event.
+    /// What is due after each event that is more than a plain sign of life, and in time for whatever waits.
     fn step(&mut self) {
         let now = self.now();
         self.watch_sight(now);

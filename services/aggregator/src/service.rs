@@ -276,6 +276,7 @@ impl Opened {
             pulse: PulseState::default(),
             link: *link.borrow_and_update(),
             transitions: Vec::new(),
+            stirred: true,
         };
         let inputs = Inputs {
             states: reader.spawn(),

@@ -107,6 +107,7 @@ impl Owner {
         if step_ms.abs() > CLOCK_STEP_MS {
             warn!("the wall clock was set by {step_ms} ms; ages are not changed by that");
             self.clock.leader = None;
+            self.stirred = true;
             let now = self.now();
             self.note(Input::ClockStepped(step_ms), now);
         }

@@ -109,6 +109,7 @@ impl Owner {
     /// Notes reports as they are published, before the stream delivers them.
     pub(super) fn note_published(&mut self, messages: &[async_nats::Message]) {
         let now = self.now();
+        self.stirred |= !messages.is_empty();
         for message in messages {
             let body_len = message.payload.len();
             if body_len > STATE_MESSAGE_BYTES_MAX {
@@ -160,6 +161,7 @@ impl Owner {
             Ok(body) => body,
             Err(cause) => return self.refuse(subject, &cause.to_string()),
         };
+        self.stirred |= body.state.is_some() || body.details.total.is_some();
         let key = self.key(&cluster, shard);
         let check = HealthCheck {
             cluster,
