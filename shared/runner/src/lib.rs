@@ -34,3 +34,8 @@ pub use glance_protocol::ConfigError;
 pub use health::Ready;
 pub use options::{BrokerOptions, CommonOptions};
 pub use start::run;
+
+/// The memory of every service. It gives back to the system what a crowd or a flood took, some seconds after they are
+/// gone; the system's own allocator keeps it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::{interval, sleep, timeout};
 
 use crate::{
-    crowd::{Crowd, Line},
+    crowd::{Crowd, Line, Log},
     meter::{self, Reading},
     results::Figure,
     system::{Setup, System, body_of},
@@ -167,7 +167,7 @@ async fn costs(system: &System, scale: Scale, crowds: &[Crowd]) -> anyhow::Resul
     let mut sent = 0;
     for crowd in crowds {
         let logs = crowd.recorded().await?;
-        sent += logs.iter().map(|log| log.len()).sum::<usize>();
+        sent += logs.iter().map(Log::len).sum::<usize>();
         crowd.ensure_all_present()?;
     }
     let kib = |bytes: usize| meter::as_float(bytes as u64) / 1024.0 / period_s;
