@@ -173,7 +173,7 @@ impl Outbox {
                     Some(parcel) => {
                         // The scheduler runs this task right after the request that woke it. The other requests
                         // that are ready come first, so that one write takes the messages of all.
-                         yield_now().await;
+                        yield_now().await;
                         self.take_in(parcel);
                     }
                     None => return,

@@ -42,6 +42,7 @@ mod visit;
 use std::process::ExitCode;
 
 use clap::{Parser as _, ValueEnum as _};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{figures::Name, machine::Machine, options::Options, results::Results};
 
@@ -61,7 +62,20 @@ async fn main() -> ExitCode {
     }
 }
 
+/// Each viewer is an open file, and the usual soft limit is 1,024 of them.
+fn allow_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(cause) = setrlimit(Resource::Nofile, raised) {
+        eprintln!("at most {:?} files can be open: {cause}", limit.current);
+    }
+}
+
 async fn measure(options: &Options) -> anyhow::Result<()> {
+    allow_many_files();
     let machine = Machine::look();
     println!("{machine}\n");
     let mut figures = Vec::new();
