@@ -201,6 +201,8 @@ impl Stage {
         self.system.webs[fresh].kill().await;
         self.system.webs[fresh].begin();
         self.system.webs[fresh].wait_ready().await;
+        // Its viewers are back and know the new leader's word before the old one's comes.
+        chance.wait(400..700).await;
         self.system.aggregators[leader].set_link(Flow::Pass);
     }
 
