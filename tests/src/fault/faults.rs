@@ -11,6 +11,7 @@ use rand::{RngExt as _, rngs::StdRng};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,
+    sync::watch::Sender,
     time::sleep,
 };
 
@@ -52,6 +53,8 @@ pub struct Stage {
     pub clocks_step: Arc<std::sync::atomic::AtomicBool>,
     /// What must never be.
     pub complaints: Complaints,
+    /// The round. Whenever it is told, viewers go back to the replica that is theirs.
+    pub round: Sender<usize>,
 }
 
 struct Chance<'a>(&'a mut StdRng);
@@ -201,8 +204,9 @@ impl Stage {
         self.system.webs[fresh].kill().await;
         self.system.webs[fresh].begin();
         self.system.webs[fresh].wait_ready().await;
-        // Its viewers are back and know the new leader's word before the old one's comes.
-        chance.wait(400..700).await;
+        // Its viewers went elsewhere. They have to know the new leader's word there before the old one's comes.
+        self.round.send_modify(|_| {});
+        chance.wait(1100..1300).await;
         self.system.aggregators[leader].set_link(Flow::Pass);
     }
 

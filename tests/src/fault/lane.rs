@@ -12,7 +12,7 @@ use std::{
 };
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use tokio::{sync::watch::Sender, time::sleep};
+use tokio::time::sleep;
 
 use super::{
     complaint::{Complaints, Rule},
@@ -40,7 +40,6 @@ pub struct Lane {
     stage: Stage,
     viewers: Vec<Watcher>,
     frames: Arc<AtomicU64>,
-    round: Sender<usize>,
     began: Instant,
     tally: Tally,
     patience: Duration,
@@ -91,8 +90,8 @@ impl Lane {
                 watch,
                 clocks_step: watching.clocks_step.clone(),
                 complaints,
+                round,
             },
-            round,
             began,
             tally: Tally::default(),
             patience: shape.patience,
@@ -128,7 +127,7 @@ impl Lane {
     async fn play_round(&mut self, round: &Round) -> Result<(), Box<Failure>> {
         let mut rng = StdRng::seed_from_u64(round.seed);
         self.stage.ledger.begin_round(round.number);
-        self.round.send_replace(round.number);
+        self.stage.round.send_replace(round.number);
         let fleet = self.stage.fleet.clone();
         fleet.revive();
         if rng.random_bool(0.6) {
