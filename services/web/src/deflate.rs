@@ -56,7 +56,7 @@ pub(crate) mod tests {
     /// As a viewer reads it.
     pub(crate) fn inflate(payload: &[u8]) -> String {
         let bytes = [payload, &END].concat();
-        let mut out = Vec::with_capacity(16 * 1024 * 1024);
+        let mut out = Vec::with_capacity(1024 * 1024);
         let mut inflater = Decompress::new(false);
         inflater
             .decompress_vec(&bytes, &mut out, FlushDecompress::Sync)
@@ -79,21 +79,20 @@ pub(crate) mod tests {
     fn what_does_not_shrink_stays_as_it_is() {
         let mut deflater = Deflater::default();
         assert_eq!(deflater.compress("{}"), None);
-        // Each sign comes once.
-        let text: String = (0x4e00..0x4e80).filter_map(char::from_u32).collect();
-        let random: String = text.chars().rev().step_by(3).chain(text.chars()).collect();
-        if let Some(payload) = deflater.compress(&random) {
-            assert_eq!(inflate(&payload), random);
-        }
+        // Hardly a byte comes twice: each printable sign of ASCII, and signs of two bytes from many alphabets.
+        let ascii = (33..127).filter_map(char::from_u32);
+        let others = (0..60).filter_map(|place| char::from_u32(0x80 + place * 33));
+        let text: String = ascii.chain(others).collect();
+        assert!(text.len() >= BYTES_MIN);
+        assert_eq!(deflater.compress(&text), None);
     }
 
     proptest! {
         #[test]
-        fn nothing_is_lost(text in "\\PC{0,3000}") {
-            if let Some(payload) = Deflater::default().compress(&text) {
-                prop_assert!(payload.len() < text.len());
-                prop_assert_eq!(inflate(&payload), text);
-            }
+        fn nothing_is_lost(text in "[0-9,a-cä]{300,3000}") {
+            let payload = Deflater::default().compress(&text);
+            prop_assert!(payload.as_ref().is_some_and(|payload| payload.len() < text.len()));
+            prop_assert_eq!(inflate(&payload.unwrap_or_default()), text);
         }
     }
 }

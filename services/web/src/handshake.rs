@@ -60,7 +60,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 
 /// Whether the client offers to take messages that are compressed one by one (RFC 7692, section 7.1).
 ///
-/// An offer with a limit on the window of the compression, which nobody makes who has memory for a page, is not taken.
+/// An offer that limits our window (`server_max_window_bits`) is not taken: what is compressed once for all has one window.
 #[must_use]
 pub(crate) fn takes_compressed(headers: &HeaderMap) -> bool {
     let values = headers
