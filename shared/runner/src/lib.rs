@@ -33,7 +33,7 @@ pub use environment::{Environment, Secret};
 pub use glance_protocol::ConfigError;
 pub use health::Ready;
 pub use options::{BrokerOptions, CommonOptions};
-pub use start::run;
+pub use start::{allow_many_files, run};
 
 /// The memory of every service. It gives back to the system what a crowd or a flood took, some seconds after they are
 /// gone; the system's own allocator keeps it.

@@ -72,8 +72,8 @@ fn prepare<O: Parser + AsRef<CommonOptions>>() -> Result<(O, Environment), Optio
     Ok((options, environment))
 }
 
-/// Each connection is an open file, and the usual soft limit is 1,024 of them.
-fn allow_many_files() {
+/// Lets the process open as many files as the system allows it: each connection is one, and the usual soft limit is 1,024.
+pub fn allow_many_files() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,

@@ -57,8 +57,8 @@ impl Aggregator {
     ///
     /// When something is lost.
     pub(crate) fn fill(&self, body: &[u8]) -> anyhow::Result<Target> {
-        let mut target = Target::aggregator(self.broker(), self.shards);
-        let traffic = Traffic::new(Verb::State, self.shards, &[body]);
+        let mut target = Target::aggregator(self.broker(), self.shards)?;
+        let traffic = Traffic::new(Verb::State, self.shards, &[body])?;
         flood(&mut target, &traffic, Length::Once)?;
         Ok(target)
     }

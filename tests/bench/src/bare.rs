@@ -10,6 +10,7 @@ pub(crate) mod writer;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
 use glance_testing::{Process, ProcessBuilder};
 
 pub(crate) use publishes::RATE;
@@ -55,6 +56,21 @@ impl Bare {
             Self::Subscriber(receiver) => receiver.subscribe().await,
             Self::Consumer(receiver) => receiver.consume().await,
         }
+    }
+}
+
+/// A stream with the settings of the one that keeps the reports.
+fn stream_of_reports(name: &str, subjects: &str) -> Config {
+    Config {
+        name: name.to_owned(),
+        subjects: vec![subjects.to_owned()],
+        max_messages_per_subject: 1,
+        max_message_size: 2048,
+        max_bytes: 256 * 1024 * 1024,
+        discard: DiscardPolicy::New,
+        storage: StorageType::File,
+        allow_direct: true,
+        ..Config::default()
     }
 }
 

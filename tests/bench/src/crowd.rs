@@ -48,7 +48,7 @@ const SOURCES: usize = 200;
 const KEEPERS: usize = 8;
 
 /// What viewers connect to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Line<'a> {
     /// A feed at this path.
     Feed(&'a str),

@@ -52,7 +52,7 @@ pub(crate) async fn measure(name: Name, options: &Options) -> anyhow::Result<Vec
         Name::Growth => growth::measure().await,
         Name::Bridge => bridge::measure(options).await,
         Name::Ingest => ingest::measure(options).await,
-        Name::Steady => steady::measure(options).await,
-        Name::Idle => idle::measure(options).await,
+        Name::Steady => steady::measure().await,
+        Name::Idle => idle::measure().await,
     }
 }

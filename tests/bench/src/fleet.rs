@@ -1,6 +1,6 @@
 //! The messages of a fleet, as they go over a socket to the broker.
 
-use glance_protocol::State;
+use glance_protocol::{ShardId, State, Subject};
 
 /// The one cluster.
 pub(crate) const CLUSTER: &str = "main";
@@ -16,12 +16,13 @@ pub(crate) enum Verb {
 }
 
 impl Verb {
-    /// The last token of its subject.
-    pub(crate) fn token(self) -> &'static str {
-        match self {
-            Self::State => "state",
-            Self::Health => "health",
-        }
+    /// The subject on which a shard says it.
+    fn subject(self, shard: ShardId) -> anyhow::Result<Subject> {
+        let cluster = CLUSTER.parse()?;
+        Ok(match self {
+            Self::State => Subject::State(cluster, shard),
+            Self::Health => Subject::Health(cluster, shard),
+        })
     }
 
     /// How many messages go between two marks. [`MARKS`] times as many are on their way at most: below the 10,000 that
@@ -34,17 +35,32 @@ impl Verb {
     }
 }
 
-/// `glance.main.<shard>.<verb>`
-pub(crate) fn subject(shard: u32, verb: &str) -> String {
-    format!("glance.{CLUSTER}.{shard}.{verb}")
+/// The subject on which an aggregator tells of a shard.
+///
+/// # Errors
+///
+/// When there can be no such shard.
+pub(crate) fn changed(shard: u32) -> anyhow::Result<String> {
+    let subject = Subject::Changed(CLUSTER.parse()?, ShardId::new(shard)?);
+    Ok(subject.to_string())
 }
 
 /// Appends a message to what goes over the socket.
-pub(crate) fn publish(bytes: &mut Vec<u8>, verb: Verb, shard: u32, body: &[u8]) {
-    let subject = subject(shard, verb.token());
+///
+/// # Errors
+///
+/// When there can be no such shard.
+pub(crate) fn publish(
+    bytes: &mut Vec<u8>,
+    verb: Verb,
+    shard: u32,
+    body: &[u8],
+) -> anyhow::Result<()> {
+    let subject = verb.subject(ShardId::new(shard)?)?;
     bytes.extend(format!("PUB {subject} {}\r\n", body.len()).as_bytes());
     bytes.extend(body);
     bytes.extend(b"\r\n");
+    Ok(())
 }
 
 /// A body with a state, and nothing else.

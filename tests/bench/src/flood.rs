@@ -16,7 +16,10 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use glance_protocol::State;
 
-use crate::fleet::{self, MARKS, Verb};
+use crate::{
+    fleet::{self, MARKS, Verb},
+    meter,
+};
 
 /// A receiver that does not answer for this long has lost something.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
@@ -43,12 +46,16 @@ pub(crate) struct Target {
 
 impl Target {
     /// An aggregator that leads. The fleet has [`MARKS`] shards more than those that report.
-    pub(crate) fn aggregator(broker: SocketAddrV4, shards: u32) -> Self {
-        let answers = (shards..shards + MARKS).map(|shard| fleet::subject(shard, "changed"));
-        Self {
-            answers: answers.collect(),
+    ///
+    /// # Errors
+    ///
+    /// When there can be no such shards.
+    pub(crate) fn aggregator(broker: SocketAddrV4, shards: u32) -> anyhow::Result<Self> {
+        let answers = (shards..shards + MARKS).map(fleet::changed);
+        Ok(Self {
+            answers: answers.collect::<Result<_, _>>()?,
             ..Self::bare(broker, shards)
-        }
+        })
     }
 
     /// A process that only counts.
@@ -63,14 +70,14 @@ impl Target {
     }
 
     /// The next mark: a shard, and a state that it was not in. No two unanswered ones are of the same shard.
-    fn next_mark(&mut self, verb: Verb) -> Vec<u8> {
+    fn next_mark(&mut self, verb: Verb) -> anyhow::Result<Vec<u8>> {
         let shard = self.first_mark + self.marks % MARKS;
         let even = (self.marks / MARKS).is_multiple_of(2);
         self.marks += 1;
         let state = if even { State::Resuming } else { State::Online };
         let mut bytes = Vec::new();
-        fleet::publish(&mut bytes, verb, shard, &fleet::mark_body(verb, state));
-        bytes
+        fleet::publish(&mut bytes, verb, shard, &fleet::mark_body(verb, state))?;
+        Ok(bytes)
     }
 }
 
@@ -84,19 +91,23 @@ pub(crate) struct Traffic {
 
 impl Traffic {
     /// Every shard once in each pass, with the bodies of the passes in turn.
-    pub(crate) fn new(verb: Verb, shards: u32, bodies: &[&[u8]]) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// When there can be no such shards.
+    pub(crate) fn new(verb: Verb, shards: u32, bodies: &[&[u8]]) -> anyhow::Result<Self> {
         let mut runs = Vec::new();
         for body in bodies {
             for first in (0..shards).step_by(verb.run_len() as usize) {
                 let len = verb.run_len().min(shards - first);
                 let mut bytes = Vec::new();
                 for shard in first..first + len {
-                    fleet::publish(&mut bytes, verb, shard, body);
+                    fleet::publish(&mut bytes, verb, shard, body)?;
                 }
                 runs.push((len, bytes));
             }
         }
-        Self { verb, runs }
+        Ok(Self { verb, runs })
     }
 }
 
@@ -182,7 +193,7 @@ impl<'a> Flood<'a> {
                 break;
             }
             self.socket.write_all(bytes)?;
-            let mark = self.target.next_mark(self.verb);
+            let mark = self.target.next_mark(self.verb)?;
             self.socket.write_all(&mark)?;
             self.target.messages += u64::from(*count) + 1;
             self.unanswered.push_back(self.target.messages);
@@ -245,10 +256,7 @@ impl<'a> Flood<'a> {
 }
 
 fn rate(first: (Instant, u64), last: (Instant, u64)) -> f64 {
-    // Far below the numbers that a float cannot hold.
-    #[allow(clippy::cast_precision_loss)]
-    let messages = (last.1 - first.1) as f64;
-    messages / last.0.duration_since(first.0).as_secs_f64()
+    meter::as_float(last.1 - first.1) / last.0.duration_since(first.0).as_secs_f64()
 }
 
 /// Reads what the server sends until the connection ends.
@@ -293,7 +301,7 @@ mod tests {
         let address = "127.0.0.1:4222".parse().unwrap();
         let mut target = Target::bare(address, 100);
         let marks: Vec<String> = (0..2 * MARKS)
-            .map(|_| String::from_utf8(target.next_mark(Verb::State)).unwrap())
+            .map(|_| String::from_utf8(target.next_mark(Verb::State).unwrap()).unwrap())
             .collect();
         assert_eq!(marks[0], "PUB glance.main.100.state 1\r\n6\r\n");
         assert_eq!(marks[7], "PUB glance.main.107.state 1\r\n6\r\n");
@@ -302,7 +310,7 @@ mod tests {
 
     #[test]
     fn traffic_holds_each_shard_once_a_pass() {
-        let traffic = Traffic::new(Verb::State, 600, &[b"6", b"3"]);
+        let traffic = Traffic::new(Verb::State, 600, &[b"6", b"3"]).unwrap();
         let lens: Vec<u32> = traffic.runs.iter().map(|(len, _)| *len).collect();
         assert_eq!(lens, [512, 88, 512, 88]);
         assert!(

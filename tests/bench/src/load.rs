@@ -23,9 +23,9 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-use crate::statistics::Samples;
-use answers::Answers;
-pub(crate) use requests::Requests;
+use self::answers::Answers;
+pub(crate) use self::requests::Requests;
+use crate::{meter, statistics::Samples};
 
 /// How long the last answers may take.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -61,9 +61,7 @@ impl Load {
             unbroken(&mut work, sleep(period)).await?;
             let answered = count.load(Ordering::Relaxed) - before;
             ensure!(answered > 0, "no answers come");
-            // Far below the numbers that a float cannot hold.
-            #[allow(clippy::cast_precision_loss)]
-            let rate = answered as f64 / start.elapsed().as_secs_f64();
+            let rate = meter::as_float(answered) / start.elapsed().as_secs_f64();
             anyhow::Ok(rate)
         })
         .await
@@ -82,14 +80,12 @@ impl Load {
     ) -> anyhow::Result<Samples> {
         let load = self.clone();
         in_thread(async move {
-            #[allow(clippy::cast_precision_loss)]
-            let connections = load.connections as f64;
+            let connections = meter::as_float(load.connections as u64);
             let pause = Duration::from_secs_f64(connections / rate);
             let (start, mut work) = (Instant::now(), JoinSet::new());
             for place in 0..load.connections {
                 // One after the other, evenly.
-                #[allow(clippy::cast_precision_loss)]
-                let first = start + pause.mul_f64(place as f64 / connections);
+                let first = start + pause.mul_f64(meter::as_float(place as u64) / connections);
                 let counts = start + warm_up..start + warm_up + period;
                 work.spawn(load.clone().pace(place, first, pause, counts));
             }

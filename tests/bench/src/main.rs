@@ -18,6 +18,7 @@
 //! A new figure is a module in `figures` that returns [`results::Figure`]s, a [`figures::Name`], and a line in
 //! [`figures::measure`].
 
+// The limits use the same memory allocator as our programs: that of the runner, by linking it.
 mod alone;
 mod arrivals;
 mod bare;
@@ -42,12 +43,13 @@ mod visit;
 use std::process::ExitCode;
 
 use clap::{Parser as _, ValueEnum as _};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{figures::Name, machine::Machine, options::Options, results::Results};
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // Each viewer is one.
+    glance_runner::allow_many_files();
     let mut options = Options::parse();
     let result = match options.bare.take() {
         Some(bare) => bare.play().await,
@@ -62,20 +64,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Each viewer is an open file, and the usual soft limit is 1,024 of them.
-fn allow_many_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if let Err(cause) = setrlimit(Resource::Nofile, raised) {
-        eprintln!("at most {:?} files can be open: {cause}", limit.current);
-    }
-}
-
 async fn measure(options: &Options) -> anyhow::Result<()> {
-    allow_many_files();
     let machine = Machine::look();
     println!("{machine}\n");
     let mut figures = Vec::new();

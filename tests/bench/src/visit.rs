@@ -17,7 +17,8 @@ use crate::crowd::connect;
 
 const PAGE: &str = "/";
 /// What the page asks for, beside the parts that it names.
-const DATA: [&str; 3] = ["/api/snapshot", "/api/history", "/manifest.webmanifest"];
+const MANIFEST: &str = "/manifest.webmanifest";
+const DATA: [&str; 2] = ["/api/snapshot", "/api/history"];
 /// How long a visit may take.
 const VISIT_MAX: Duration = Duration::from_secs(30);
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -32,8 +33,6 @@ pub(crate) struct Visit {
     rest_count: usize,
     /// How many of them are parts of the page; they come first.
     parts: usize,
-    /// How the answers begin.
-    status: &'static str,
     /// How many bytes of body the answers had in the visit that this was made of.
     pub(crate) bodies: Vec<usize>,
 }
@@ -45,6 +44,8 @@ pub(crate) struct Took {
     pub(crate) page: Duration,
     /// Until the data was there as well.
     pub(crate) whole: Duration,
+    /// How many answers said that nothing has changed.
+    pub(crate) unchanged: usize,
 }
 
 impl Visit {
@@ -65,7 +66,7 @@ impl Visit {
         let parts = parts.filter_map(|part| part.split('"').next());
         let paths: Vec<String> = parts
             .map(|part| format!("/assets/{part}"))
-            .chain(DATA.map(str::to_owned))
+            .chain([MANIFEST, DATA[0], DATA[1]].map(str::to_owned))
             .collect();
         let rest = paths.iter().flat_map(|path| request(address, path, ""));
         let mut visit = Self {
@@ -73,27 +74,22 @@ impl Visit {
             rest: rest.collect(),
             rest_count: paths.len(),
             parts: paths.len() - DATA.len(),
-            status: "HTTP/1.1 200",
             bodies: Vec::new(),
         };
-        visit.bodies = visit
-            .answers(address)
-            .await?
-            .into_iter()
-            .map(|it| it.body.len())
-            .collect();
+        visit.learn_lengths(address).await?;
         Ok(visit)
     }
 
-    /// A visit of somebody who has been here a moment ago: the parts are kept for ever, the page and the data are
-    /// asked for again. What has changed since this was made comes anew, so make it just before it is used.
+    /// A visit of somebody who has been here a moment ago: the parts are kept for ever, the page and the manifest are
+    /// asked for again, the data comes anew. What has changed since this was made does as well, so make it just before
+    /// it is used.
     ///
     /// # Errors
     ///
     /// When there is no page.
     pub(crate) async fn again(address: SocketAddrV4) -> anyhow::Result<Self> {
-        let mut known = Vec::new();
-        for path in [PAGE, "/manifest.webmanifest"] {
+        let mut requests = Vec::new();
+        for path in [PAGE, MANIFEST] {
             let mut client = Client::open(address, 0).await?;
             client.stream.write_all(&request(address, path, "")).await?;
             let tag = client
@@ -101,19 +97,19 @@ impl Visit {
                 .await?
                 .etag
                 .context("an answer without ETag")?;
-            known.push(request(address, path, &format!("If-None-Match: {tag}\r\n")));
+            let header = format!("If-None-Match: {tag}\r\n");
+            requests.push(request(address, path, &header));
         }
-        let page = known.remove(0);
-        let visit = Self {
+        requests.extend(DATA.map(|path| request(address, path, "")));
+        let page = requests.remove(0);
+        let mut visit = Self {
             page,
-            rest_count: known.len(),
+            rest_count: requests.len(),
             parts: 0,
-            rest: known.concat(),
-            bodies: vec![0; 1 + known.len()],
-            // When something has changed it is a 200.
-            status: "HTTP/1.1 ",
+            rest: requests.concat(),
+            bodies: Vec::new(),
         };
-        visit.answers(address).await?;
+        visit.learn_lengths(address).await?;
         Ok(visit)
     }
 
@@ -155,36 +151,30 @@ impl Visit {
         let start = Instant::now();
         let mut client = Client::open(address, number).await?;
         client.stream.write_all(&self.page).await?;
-        client.skip(self.status).await?;
+        let mut unchanged = usize::from(client.skip().await?);
         client.stream.write_all(&self.rest).await?;
         for _ in 0..self.parts {
-            client.skip(self.status).await?;
+            unchanged += usize::from(client.skip().await?);
         }
         let page = start.elapsed();
         for _ in self.parts..self.rest_count {
-            client.skip(self.status).await?;
+            unchanged += usize::from(client.skip().await?);
         }
         Ok(Took {
             page,
+            unchanged,
             whole: start.elapsed(),
         })
     }
 
-    async fn answers(&self, address: SocketAddrV4) -> anyhow::Result<Vec<Answer>> {
+    async fn learn_lengths(&mut self, address: SocketAddrV4) -> anyhow::Result<()> {
         let mut client = Client::open(address, 0).await?;
         client.stream.write_all(&self.page).await?;
         client.stream.write_all(&self.rest).await?;
-        let mut answers = Vec::new();
         for _ in 0..self.requests() {
-            let answer = client.answer().await?;
-            ensure!(
-                answer.head.starts_with(self.status),
-                "answered {}",
-                answer.head
-            );
-            answers.push(answer);
+            self.bodies.push(client.answer().await?.body.len());
         }
-        Ok(answers)
+        Ok(())
     }
 }
 
@@ -197,7 +187,6 @@ fn request_plain(address: SocketAddrV4, path: &str) -> Vec<u8> {
 }
 
 struct Answer {
-    head: String,
     etag: Option<String>,
     body: Vec<u8>,
 }
@@ -222,6 +211,7 @@ impl Client {
 
     async fn answer(&mut self) -> anyhow::Result<Answer> {
         let head = self.head().await?;
+        is_unchanged(&head)?;
         let mut body = Vec::new();
         let mut missing = length(&head);
         while missing > 0 {
@@ -231,20 +221,19 @@ impl Client {
         }
         Ok(Answer {
             etag: header(&head, "etag").map(str::to_owned),
-            head,
             body,
         })
     }
 
-    /// Reads an answer past.
-    async fn skip(&mut self, status: &str) -> anyhow::Result<()> {
+    /// Reads an answer past, and says whether it was that nothing has changed.
+    async fn skip(&mut self) -> anyhow::Result<bool> {
         let head = self.head().await?;
-        ensure!(head.starts_with(status), "answered {head}");
+        let unchanged = is_unchanged(&head)?;
         let mut missing = length(&head);
         while missing > 0 {
             missing -= self.part(missing).await?.len();
         }
-        Ok(())
+        Ok(unchanged)
     }
 
     async fn head(&mut self) -> anyhow::Result<String> {
@@ -280,6 +269,16 @@ impl Client {
     }
 }
 
+/// Whether an answer says 304, and not 200.
+fn is_unchanged(head: &str) -> anyhow::Result<bool> {
+    let unchanged = head.starts_with("HTTP/1.1 304");
+    ensure!(
+        unchanged || head.starts_with("HTTP/1.1 200"),
+        "answered {head}"
+    );
+    Ok(unchanged)
+}
+
 fn length(head: &str) -> usize {
     let length = header(head, "content-length");
     length.and_then(|it| it.parse().ok()).unwrap_or(0)
@@ -301,6 +300,9 @@ mod tests {
         let head = "HTTP/1.1 200 OK\r\nContent-Length: 12\r\netag: W/\"a:b\"";
         assert_eq!(length(head), 12);
         assert_eq!(header(head, "etag"), Some("W/\"a:b\""));
-        assert_eq!(length("HTTP/1.1 304 Not Modified"), 0);
+        let unchanged = "HTTP/1.1 304 Not Modified";
+        assert_eq!(length(unchanged), 0);
+        assert!(is_unchanged(unchanged).unwrap() && !is_unchanged(head).unwrap());
+        assert!(is_unchanged("HTTP/1.1 503 Service Unavailable").is_err());
     }
 }

@@ -8,18 +8,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_nats::{
-    Client,
-    jetstream::{
-        self,
-        stream::{Config, DiscardPolicy, StorageType},
-    },
-};
+use async_nats::{Client, jetstream};
 use bytes::Bytes;
 use tokio::{task::JoinSet, time::sleep};
 
+use super::stream_of_reports;
+use crate::meter;
+
 /// Nobody of ours listens below this.
 const STREAM: &str = "bench_states";
+const SUBJECTS: &str = "bench.*.*.state";
 
 /// How it publishes.
 #[derive(Debug, Clone, clap::Args)]
@@ -50,7 +48,9 @@ impl Publishes {
             work.spawn(plain(client, self.shards, count.clone()));
         } else {
             let context = jetstream::new(client);
-            context.get_or_create_stream(states()).await?;
+            context
+                .get_or_create_stream(stream_of_reports(STREAM, SUBJECTS))
+                .await?;
             let step = self.in_flight;
             for first in 0..step {
                 let shards = (first..self.shards).step_by(step as usize);
@@ -65,9 +65,7 @@ impl Publishes {
             Some(ended) = work.join_next() => ended??,
         }
         let published = count.load(Ordering::Relaxed) - before;
-        // Far below the numbers that a float cannot hold.
-        #[allow(clippy::cast_precision_loss)]
-        let rate = published as f64 / start.elapsed().as_secs_f64();
+        let rate = meter::as_float(published) / start.elapsed().as_secs_f64();
         println!("{RATE}{rate}");
         Ok(())
     }
@@ -99,19 +97,4 @@ async fn acknowledged(
         count.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
-}
-
-/// With the settings of the stream of reports.
-fn states() -> Config {
-    Config {
-        name: STREAM.to_owned(),
-        subjects: vec!["bench.*.*.state".to_owned()],
-        max_messages_per_subject: 1,
-        max_message_size: 2048,
-        max_bytes: 256 * 1024 * 1024,
-        discard: DiscardPolicy::New,
-        storage: StorageType::File,
-        allow_direct: true,
-        ..Config::default()
-    }
 }

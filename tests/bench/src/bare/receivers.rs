@@ -2,11 +2,12 @@
 
 use async_nats::{
     Client, Subject,
-    jetstream::{self, consumer::push, stream},
+    jetstream::{self, consumer::push},
 };
 use futures::{Stream, StreamExt as _};
 use glance_protocol::{bucket, subject};
 
+use super::stream_of_reports;
 use crate::flood::ANSWERS;
 
 const BATCH_LEN_MAX: usize = 512;
@@ -38,14 +39,7 @@ impl Receiver {
     pub(super) async fn consume(self) -> anyhow::Result<()> {
         let client = async_nats::connect(&self.url).await?;
         let stream = jetstream::new(client.clone())
-            .create_stream(stream::Config {
-                name: bucket::STATES.into(),
-                subjects: vec![subject::STATES_FILTER.into()],
-                max_messages_per_subject: 1,
-                storage: stream::StorageType::File,
-                allow_direct: true,
-                ..stream::Config::default()
-            })
+            .create_stream(stream_of_reports(bucket::STATES, subject::STATES_FILTER))
             .await?;
         let config = push::OrderedConfig {
             deliver_subject: client.new_inbox(),

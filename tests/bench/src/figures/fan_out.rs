@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use async_nats::Client;
 use glance_protocol::State;
 use glance_testing::Process;
+use serde::Serialize;
 use serde_json::json;
 use tokio::{
     task::JoinHandle,
@@ -16,7 +17,7 @@ use tokio::{
 
 use crate::{
     bare::{self, writer},
-    crowd::{Crowd, Line},
+    crowd::{Awaited, Crowd, Line},
     meter,
     options::Options,
     pace::{Pace, SHARDS},
@@ -40,34 +41,29 @@ const HEALTH_INTERVAL_S: u32 = 30;
 /// The length of a frame of the page's dialect with one shard in it.
 const FRAME_BYTES: usize = 130;
 
+/// A browser with the page, and a client of the default dialect.
+const PAGE: Line<'static> = Line::Browser("/api/feed?dialect=page");
+const DEFAULT: Line<'static> = Line::Feed("/api/feed");
+const PAGE_VIEWERS: usize = 10_000;
+const DEFAULT_VIEWERS: usize = 1000;
+
 struct Row {
     name: &'static str,
-    path: &'static str,
+    line: Line<'static>,
     viewers: usize,
-    healths: bool,
+    /// How many of the default dialect are there already. Where there are any, health checks flow.
+    others: usize,
+    measured: Measured,
+}
+
+#[derive(Default, Serialize)]
+struct Measured {
     ours_ms: Numbers,
     bare_ms: Numbers,
     ours_kib: Numbers,
     bare_kib: Numbers,
     /// Resident memory after they left, over that before they came.
     left: Numbers,
-}
-
-impl Row {
-    fn new(name: &'static str, path: &'static str, viewers: usize, healths: bool) -> Self {
-        let [ours_ms, bare_ms, ours_kib, bare_kib, left] = [const { Numbers::new() }; 5];
-        Self {
-            name,
-            path,
-            viewers,
-            healths,
-            ours_ms,
-            bare_ms,
-            ours_kib,
-            bare_kib,
-            left,
-        }
-    }
 }
 
 /// Measures the figure.
@@ -77,14 +73,22 @@ impl Row {
 /// When a viewer is closed or misses a change.
 pub(super) async fn measure(options: &Options) -> anyhow::Result<Vec<Figure>> {
     let mut rows = [
-        Row::new(
-            "the page's dialect",
-            "/api/feed?dialect=page",
-            10_000,
-            false,
+        ("the page's dialect", PAGE, PAGE_VIEWERS, 0),
+        ("the default dialect", DEFAULT, DEFAULT_VIEWERS, 0),
+        (
+            "the page's, beside the default",
+            PAGE,
+            PAGE_VIEWERS,
+            DEFAULT_VIEWERS,
         ),
-        Row::new("the default dialect", "/api/feed", 1000, true),
-    ];
+    ]
+    .map(|(name, line, viewers, others)| Row {
+        name,
+        line,
+        viewers,
+        others,
+        measured: Measured::default(),
+    });
     for round in 1..=options.rounds {
         eprintln!("fan-out: round {round} of {} ...", options.rounds);
         // A new system each time, and a replica for each row, so that what visitors leave behind shows.
@@ -94,8 +98,8 @@ pub(super) async fn measure(options: &Options) -> anyhow::Result<Vec<Figure>> {
             ..Setup::of(SHARDS)
         })
         .await?;
-        for (row, web) in rows.iter_mut().zip(system.webs()) {
-            let measured = ours(&system, web, row).await;
+        for (number, (row, web)) in rows.iter_mut().zip(system.webs()).enumerate() {
+            let measured = ours(&system, web, row, number).await;
             measured.with_context(|| format!("cannot measure '{}'", row.name))?;
             bare(&system, row)
                 .await
@@ -109,15 +113,19 @@ async fn ours(
     system: &System,
     (process, address): (&Process, SocketAddrV4),
     row: &mut Row,
+    number: usize,
 ) -> anyhow::Result<()> {
-    let healths = row.healths.then(|| Healths::start(system));
+    let others = Crowd::connect(address, DEFAULT, row.others).await?;
+    let healths = (row.line == DEFAULT || row.others > 0).then(|| Healths::start(system));
+    if row.others > 0 {
+        sleep(REST).await;
+    }
     let subject_of = |shard| system.subject(shard);
     // All are Online, and each of these changes once.
     let state = State::Resuming;
-    let first = row.viewers % 1000 + usize::from(row.healths);
-    let change = async |crowd: &Crowd, number: usize| {
-        let shard = u32::try_from(first + number * 1031)? % SHARDS;
-        let seen = crowd.look_for(match row.path.contains("page") {
+    let change = async |crowd: &Crowd, change: usize| {
+        let shard = u32::try_from(number + change * 1031)? % SHARDS;
+        let seen = crowd.look_for(match row.line == PAGE {
             true => format!("[[{shard},{},", state.number()),
             false => format!("\"shard\":{shard},\"state\":{}}}", state.number()),
         });
@@ -127,11 +135,12 @@ async fn ours(
             .await?;
         anyhow::Ok(seen)
     };
-    let told = tell(process, address, Line::Feed(row.path), row.viewers, change).await?;
-    drop(healths);
-    row.ours_ms.push(told.median_ms);
-    row.ours_kib.push(told.kib);
-    row.left.push(told.left);
+    let told = tell(process, address, row.line, row.viewers, change).await?;
+    others.ensure_all_present()?;
+    drop((healths, others));
+    row.measured.ours_ms.push(told.median_ms);
+    row.measured.ours_kib.push(told.kib);
+    row.measured.left.push(told.left);
     Ok(())
 }
 
@@ -149,8 +158,8 @@ async fn bare(system: &System, row: &mut Row) -> anyhow::Result<()> {
         anyhow::Ok(seen)
     };
     let told = tell(&bare.process, bare.address, Line::Bare, row.viewers, change).await?;
-    row.bare_ms.push(told.median_ms);
-    row.bare_kib.push(told.kib);
+    row.measured.bare_ms.push(told.median_ms);
+    row.measured.bare_kib.push(told.kib);
     Ok(())
 }
 
@@ -168,7 +177,7 @@ async fn tell(
     address: SocketAddrV4,
     line: Line<'_>,
     viewers: usize,
-    mut change: impl AsyncFnMut(&Crowd, usize) -> anyhow::Result<crate::crowd::Awaited>,
+    mut change: impl AsyncFnMut(&Crowd, usize) -> anyhow::Result<Awaited>,
 ) -> anyhow::Result<Told> {
     let before = resident(process)?;
     let crowd = Crowd::connect(address, line, viewers).await?;
@@ -247,23 +256,21 @@ fn figure(options: &Options, rows: &[Row]) -> Figure {
     let mut goals = Vec::new();
     let mut kept = Vec::new();
     for row in rows {
-        let (ratio, kib, left) = (
-            row.ours_ms.ratio_to(&row.bare_ms),
-            row.ours_kib.spread(),
-            row.left.spread(),
-        );
+        let it = &row.measured;
+        let ratio = it.ours_ms.ratio_to(&it.bare_ms);
+        let (kib, left) = (it.ours_kib.spread(), it.left.spread());
         table.push([
             row.name.to_owned(),
             row.viewers.to_string(),
-            format!("{:.0}", row.ours_ms.spread()),
-            format!("{:.0}", row.bare_ms.spread()),
+            format!("{:.0}", it.ours_ms.spread()),
+            format!("{:.0}", it.bare_ms.spread()),
             format!("{ratio:.1}"),
             format!("{kib:.1}"),
-            format!("{:.1}", row.bare_kib.spread()),
+            format!("{:.1}", it.bare_kib.spread()),
             format!("{left:.2}"),
         ]);
         let goal = |what: &str, unit, limit, measured| Goal {
-            what: format!("{}, {} viewers, {what}", row.name, row.viewers),
+            what: format!("{} viewers of {}, {what}", row.viewers, row.name),
             unit,
             limit: Limit::Under(limit),
             measured,
@@ -271,10 +278,7 @@ fn figure(options: &Options, rows: &[Row]) -> Figure {
         goals.push(goal("over the bare loop", "", 3.0, ratio.median));
         goals.push(goal("memory of each", " KiB", 10.0, kib.median));
         goals.push(goal("memory after over before", "", LEFT_MAX, left.median));
-        kept.push(json!({
-            "name": row.name, "viewers": row.viewers, "ours_ms": row.ours_ms, "bare_ms": row.bare_ms,
-            "kib": row.ours_kib, "bare_kib": row.bare_kib, "left": row.left,
-        }));
+        kept.push(json!({ "name": row.name, "viewers": row.viewers, "measured": it }));
     }
     Figure {
         name: "fan_out",

@@ -6,7 +6,6 @@ use serde_json::json;
 
 use crate::{
     meter::{Reading, Usage},
-    options::Options,
     results::{Figure, Goal, Limit},
     system::{Setup, System},
     table::Table,
@@ -26,7 +25,7 @@ const WAKEUPS_PER_S_MAX: f64 = 30.0;
 /// # Errors
 ///
 /// When a program ends.
-pub(super) async fn measure(_options: &Options) -> anyhow::Result<Vec<Figure>> {
+pub(super) async fn measure() -> anyhow::Result<Vec<Figure>> {
     let system = System::start(Setup::of(SHARDS)).await?;
     eprintln!("idle ...");
     tokio::time::sleep(SETTLE).await;

@@ -81,12 +81,15 @@ pub(super) async fn measure(options: &Options) -> anyhow::Result<Vec<Figure>> {
     let mut ours = aggregator.fill(b"3")?;
     let (_subscriber, mut subscriber) = Receiver::start(Verb::Health, SHARDS).await?;
     let (_consumer, mut consumer) = Receiver::start(Verb::State, SHARDS).await?;
-    let mut all = ROWS.map(|row| Measured {
-        traffic: Traffic::new(row.verb, SHARDS, row.bodies),
-        row,
-        ours: Numbers::default(),
-        bare: Numbers::default(),
-    });
+    let mut all = Vec::new();
+    for row in ROWS {
+        all.push(Measured {
+            traffic: Traffic::new(row.verb, SHARDS, row.bodies)?,
+            row,
+            ours: Numbers::default(),
+            bare: Numbers::default(),
+        });
+    }
     for round in 1..=options.rounds {
         eprintln!("ingest: round {round} of {} ...", options.rounds);
         for it in &mut all {

@@ -33,6 +33,8 @@ struct Row {
     visit: Visit,
     bare: Visit,
     ours: Numbers,
+    /// Answers in each visit that said that nothing has changed.
+    unchanged: Numbers,
     limit: Numbers,
 }
 
@@ -51,37 +53,51 @@ pub(super) async fn measure(options: &Options) -> anyhow::Result<Vec<Figure>> {
     ];
     let mut rows = visits.map(|(name, visit)| Row {
         name,
-        // Who has everything is sent nothing.
         bare: visit.bare(limit.address),
         visit,
         ours: Numbers::new(),
+        unchanged: Numbers::new(),
         limit: Numbers::new(),
     });
     for round in 1..=options.rounds {
         eprintln!("rush: round {round} of {} ...", options.rounds);
+        // What is known has to be new.
         rows[1].visit = Visit::again(address).await?;
         for row in &mut rows {
             let ours = rate(&row.visit, address).await;
-            row.ours
-                .push(ours.with_context(|| format!("cannot measure '{}'", row.name))?);
-            row.limit.push(rate(&row.bare, limit.address).await?);
+            let ours = ours.with_context(|| format!("cannot measure '{}'", row.name))?;
+            row.ours.push(ours.visits);
+            row.unchanged.push(ours.unchanged);
+            row.limit.push(rate(&row.bare, limit.address).await?.visits);
         }
     }
     Ok(vec![figure(options, &rows)])
 }
 
-/// Visits a second.
-async fn rate(visit: &Visit, address: SocketAddrV4) -> anyhow::Result<f64> {
+struct Rate {
+    /// A second.
+    visits: f64,
+    /// Answers in each that said that nothing has changed.
+    unchanged: f64,
+}
+
+async fn rate(visit: &Visit, address: SocketAddrV4) -> anyhow::Result<Rate> {
     let (start, made) = (Instant::now(), AtomicUsize::new(0));
+    let unchanged = AtomicUsize::new(0);
     let visitors = (0..VISITORS).map(async |_| {
         while start.elapsed() < PERIOD {
             let number = made.fetch_add(1, Ordering::Relaxed);
-            visit.make(address, number).await?;
+            let took = visit.make(address, number).await?;
+            unchanged.fetch_add(took.unchanged, Ordering::Relaxed);
         }
         anyhow::Ok(())
     });
     try_join_all(visitors).await?;
-    Ok(meter::as_float(made.into_inner() as u64) / start.elapsed().as_secs_f64())
+    let [made, unchanged] = [made, unchanged].map(|it| meter::as_float(it.into_inner() as u64));
+    Ok(Rate {
+        visits: made / start.elapsed().as_secs_f64(),
+        unchanged: unchanged / made,
+    })
 }
 
 fn figure(options: &Options, rows: &[Row]) -> Figure {
@@ -104,12 +120,13 @@ fn figure(options: &Options, rows: &[Row]) -> Figure {
         table.push([
             row.name.to_owned(),
             row.visit.requests().to_string(),
+            format!("{:.1}", row.unchanged.spread()),
             (bytes / 1024).to_string(),
             format!("{:.0}", row.ours.spread()),
             format!("{:.0}", row.limit.spread()),
             format!("{:.2}", row.ours.ratio_to(&row.limit)),
         ]);
-        kept.push(json!({ "name": row.name, "bodies": row.visit.bodies, "ours": row.ours, "limit": row.limit }));
+        kept.push(json!({ "name": row.name, "bodies": row.visit.bodies, "ours": row.ours, "unchanged": row.unchanged, "limit": row.limit }));
     }
     let goals = rows.iter().map(|row| Goal {
         what: format!("{}, each second", row.name),

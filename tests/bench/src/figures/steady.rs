@@ -15,7 +15,6 @@ use crate::{
     alone::{Aggregator, Receiver},
     fleet::{self, MARKS, TALKATIVE, Verb},
     meter::{self, Reading, Usage},
-    options::Options,
     results::{Figure, Goal, Limit},
     statistics::Numbers,
     table::Table,
@@ -73,7 +72,7 @@ struct Measured {
 /// # Errors
 ///
 /// When a message gets lost, or a program ends.
-pub(super) async fn measure(_options: &Options) -> anyhow::Result<Vec<Figure>> {
+pub(super) async fn measure() -> anyhow::Result<Vec<Figure>> {
     let base = base_bytes().await?;
     let mut all = ROWS.map(|row| (row, Measured::default()));
     for (row, measured) in &mut all {
@@ -92,11 +91,8 @@ pub(super) async fn measure(_options: &Options) -> anyhow::Result<Vec<Figure>> {
         measured.bare_percent.push(bare.core_percent());
         measured.core_percent.push(usage.core_percent());
         measured.wakeups.push(usage.wakeups_per_s());
-        // Memory is below the numbers that a float cannot hold.
-        #[allow(clippy::cast_precision_loss)]
-        measured
-            .bytes_per_shard
-            .push(bytes as f64 / f64::from(SHARDS));
+        let bytes_per_shard = meter::as_float(bytes) / f64::from(SHARDS);
+        measured.bytes_per_shard.push(bytes_per_shard);
     }
     Ok(vec![figure(base, &all)])
 }
@@ -134,12 +130,12 @@ impl Pulses {
         answer_pings(&socket)?;
         let messages = (0..SHARDS).map(|shard| {
             let mut bytes = Vec::new();
-            fleet::publish(&mut bytes, Verb::Health, shard, body);
-            bytes
+            fleet::publish(&mut bytes, Verb::Health, shard, body)?;
+            anyhow::Ok(bytes)
         });
         Ok(Self {
+            messages: messages.collect::<Result<_, _>>()?,
             socket,
-            messages: messages.collect(),
         })
     }
 

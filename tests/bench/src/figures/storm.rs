@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use glance_protocol::State;
+use serde::Serialize;
 use serde_json::json;
 use tokio::time::{interval, sleep};
 
@@ -43,6 +44,11 @@ struct Row {
     /// Of a hundred viewers, so many read nothing.
     stalled_percent: usize,
     line: Line<'static>,
+    measured: Measured,
+}
+
+#[derive(Default, Serialize)]
+struct Measured {
     last_ms: Numbers,
     median_ms: Numbers,
     page_p95_ms: Numbers,
@@ -53,32 +59,6 @@ struct Row {
     peak_kib: Numbers,
 }
 
-impl Row {
-    fn new(name: &'static str, stalled_percent: usize, line: Line<'static>) -> Self {
-        let [
-            last_ms,
-            median_ms,
-            page_p95_ms,
-            visit_p95_ms,
-            kib_sent,
-            rest_kib,
-            peak_kib,
-        ] = [const { Numbers::new() }; 7];
-        Self {
-            name,
-            stalled_percent,
-            line,
-            last_ms,
-            median_ms,
-            page_p95_ms,
-            visit_p95_ms,
-            kib_sent,
-            rest_kib,
-            peak_kib,
-        }
-    }
-}
-
 /// Measures the figure.
 ///
 /// # Errors
@@ -86,10 +66,16 @@ impl Row {
 /// When a viewer that reads is closed, or misses a change.
 pub(super) async fn measure(options: &Options) -> anyhow::Result<Vec<Figure>> {
     let mut rows = [
-        Row::new("all read", 0, Line::Browser(PATH)),
-        Row::new("a fifth read nothing", 20, Line::Browser(PATH)),
-        Row::new("all read, not compressed", 0, Line::Feed(PATH)),
-    ];
+        ("all read", 0, Line::Browser(PATH)),
+        ("a fifth read nothing", 20, Line::Browser(PATH)),
+        ("all read, not compressed", 0, Line::Feed(PATH)),
+    ]
+    .map(|(name, stalled_percent, line)| Row {
+        name,
+        stalled_percent,
+        line,
+        measured: Measured::default(),
+    });
     for round in 1..=options.rounds {
         eprintln!("storm: round {round} of {} ...", options.rounds);
         for row in &mut rows {
@@ -113,7 +99,9 @@ async fn storm(system: &System, row: &mut Row) -> anyhow::Result<()> {
     let kib = |bytes: u64| {
         meter::as_float(bytes.saturating_sub(before)) / 1024.0 / meter::as_float(VIEWERS as u64)
     };
-    row.rest_kib.push(kib(meter::resident_bytes(process.id())?));
+    row.measured
+        .rest_kib
+        .push(kib(meter::resident_bytes(process.id())?));
     let state = state_of_pass(0);
     crowd.record();
     let end = Instant::now() + STORM + AFTER;
@@ -122,7 +110,9 @@ async fn storm(system: &System, row: &mut Row) -> anyhow::Result<()> {
     let reported = reported?;
     let (pages, visits) = visits?;
     sleep(REST).await;
-    row.peak_kib.push(kib(meter::peak_bytes(process.id())?));
+    row.measured
+        .peak_kib
+        .push(kib(meter::peak_bytes(process.id())?));
     let logs = crowd.recorded().await?;
     crowd.ensure_all_present()?;
     let bytes = complete_after(&logs, state)?;
@@ -134,11 +124,13 @@ async fn storm(system: &System, row: &mut Row) -> anyhow::Result<()> {
         samples.push(at.saturating_duration_since(reported));
     }
     let summary = samples.summary();
-    row.last_ms.push(summary.max_ms());
-    row.median_ms.push(summary.median_ms());
-    row.page_p95_ms.push(pages.p95_ms());
-    row.visit_p95_ms.push(visits.p95_ms());
-    row.kib_sent.push(meter::as_float(bytes as u64) / 1024.0);
+    row.measured.last_ms.push(summary.max_ms());
+    row.measured.median_ms.push(summary.median_ms());
+    row.measured.page_p95_ms.push(pages.p95_ms());
+    row.measured.visit_p95_ms.push(visits.p95_ms());
+    row.measured
+        .kib_sent
+        .push(meter::as_float(bytes as u64) / 1024.0);
     Ok(())
 }
 
@@ -224,15 +216,16 @@ fn figure(options: &Options, rows: &[Row]) -> Figure {
     let mut goals = Vec::new();
     let mut kept = Vec::new();
     for row in rows {
+        let it = &row.measured;
         table.push([
             row.name.to_owned(),
-            format!("{:.0}", row.last_ms.spread()),
-            format!("{:.0}", row.median_ms.spread()),
-            format!("{:.0}", row.page_p95_ms.spread()),
-            format!("{:.0}", row.visit_p95_ms.spread()),
-            format!("{:.0}", row.kib_sent.spread()),
-            format!("{:.1}", row.rest_kib.spread()),
-            format!("{:.1}", row.peak_kib.spread()),
+            format!("{:.0}", it.last_ms.spread()),
+            format!("{:.0}", it.median_ms.spread()),
+            format!("{:.0}", it.page_p95_ms.spread()),
+            format!("{:.0}", it.visit_p95_ms.spread()),
+            format!("{:.0}", it.kib_sent.spread()),
+            format!("{:.1}", it.rest_kib.spread()),
+            format!("{:.1}", it.peak_kib.spread()),
         ]);
         let goal = |what: &str, limit, measured: &Numbers| Goal {
             what: format!("{}, {what}", row.name),
@@ -243,17 +236,14 @@ fn figure(options: &Options, rows: &[Row]) -> Figure {
         goals.push(goal(
             "last viewer after the last report",
             LAST_MS_MAX,
-            &row.last_ms,
+            &it.last_ms,
         ));
         goals.push(goal(
             "page opened meanwhile, p95",
             PAGE_MS_MAX,
-            &row.page_p95_ms,
+            &it.page_p95_ms,
         ));
-        kept.push(json!({
-            "name": row.name, "last_ms": row.last_ms, "median_ms": row.median_ms, "page_p95_ms": row.page_p95_ms,
-            "visit_p95_ms": row.visit_p95_ms, "kib_sent": row.kib_sent, "rest_kib": row.rest_kib, "peak_kib": row.peak_kib,
-        }));
+        kept.push(json!({ "name": row.name, "measured": it }));
     }
     Figure {
         name: "storm",
