@@ -121,6 +121,7 @@ pub async fn run(options: Options, context: Context) -> anyhow::Result<()> {
         name,
         shutdown,
         environment,
+        ..
     } = context;
     // A wrong passphrase is told before the broker is waited for.
     let authorization = Authorization::from_environment(&environment)?;

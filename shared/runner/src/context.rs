@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use crate::Environment;
+use crate::{Environment, Metrics};
 
 /// What a service gets besides its options.
 #[derive(Debug, Clone)]
@@ -13,6 +13,8 @@ pub struct Context {
     pub shutdown: Shutdown,
     /// The variables, for secrets.
     pub environment: Environment,
+    /// Where the service adds what it counts.
+    pub metrics: Metrics,
 }
 
 /// Says to many tasks at once that it is time to stop.

@@ -12,6 +12,7 @@
 //! * [`http`]: the listener, with a limit on everything.
 //! * [`early`]: answers while the broker is waited for.
 //! * [`health`]: `/healthz` and `/readyz`.
+//! * [`metrics`]: what a service counts.
 //! * [`fault`]: faults that only tests make.
 //! * `logging`, `context`, `start`: the rest.
 
@@ -24,6 +25,7 @@ pub mod fault;
 pub mod health;
 pub mod http;
 mod logging;
+pub mod metrics;
 pub mod options;
 mod start;
 
@@ -32,6 +34,7 @@ pub use context::{Context, Shutdown};
 pub use environment::{Environment, Secret};
 pub use glance_protocol::ConfigError;
 pub use health::Ready;
+pub use metrics::Metrics;
 pub use options::{BrokerOptions, CommonOptions};
 pub use start::{allow_many_files, run};
 

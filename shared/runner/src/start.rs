@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::{
-    CommonOptions, Context, Environment, Shutdown,
+    CommonOptions, Context, Environment, Metrics, Shutdown,
     broker::Stopped,
     logging,
     options::{self, OptionsError},
@@ -46,6 +46,7 @@ where
         name,
         shutdown: Shutdown::new(),
         environment,
+        metrics: Metrics::default(),
     };
     let grace = Duration::from_secs(options.as_ref().grace);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
