@@ -13,6 +13,8 @@ NATS ?= any
 DEMO ?=
 BENCH ?=
 BENCH_PAGE ?=
+# Which fuzz targets; all when empty.
+FUZZ ?=
 # More flags for the long run of the fault suite: tests/tests/faults.rs lists them.
 SOAK ?=
 # The folder of what cargo builds.
@@ -72,6 +74,10 @@ screenshots: test-tools ## Take the pictures of docs/ anew
 	export GLANCE_BIN_DIR="$(TARGET)/debug" GLANCE_TEST_CHROMIUM="$$(command -v chromium)"
 	node tests/browser/screenshots.js
 
+.PHONY: fuzz
+fuzz: ## Feed random input to every parser that faces the network: FUZZ_SECONDS (20) for each
+	@scripts/fuzz.sh $(FUZZ)
+
 .PHONY: soak
 soak: test-programs ## Many rounds of faults: each kind 30 times, in about half an hour
 	GLANCE_TEST_NATS_SERVER="$$(scripts/nats-server.sh $(NATS))"
@@ -91,13 +97,28 @@ need-test-tools:
 	@scripts/need.sh chromium node npm pip
 
 .PHONY: lint
-lint: lint-rust lint-page lint-scripts ## Check style, documentation and types
+lint: lint-rust lint-dependencies lint-page lint-scripts ## Check style, documentation, types and licences
 
 .PHONY: lint-rust
 lint-rust:
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
+
+# Known vulnerabilities are another matter: their list is fetched anew each time, and may be longer tomorrow.
+.PHONY: lint-dependencies
+lint-dependencies:
+	@if deny="$$(scripts/cargo-deny.sh)"; then
+	  "$$deny" --locked --log-level error check licenses bans sources
+	else
+	  echo 'the dependencies are not checked'
+	fi
+
+.PHONY: audit
+audit: ## Look for known vulnerabilities in the dependencies; fetches their list from GitHub
+	@deny="$$(scripts/cargo-deny.sh)"
+	"$$deny" --locked --log-level error check advisories
 
 .PHONY: lint-page
 lint-page: need-npm web/node_modules/.package-lock.json
@@ -119,6 +140,7 @@ lint-scripts:
 .PHONY: fmt
 fmt: ## Format the Rust code
 	cargo fmt --all
+	cargo fmt --manifest-path fuzz/Cargo.toml
 
 .PHONY: bench
 bench: bench-services bench-page ## Measure, in release mode
