@@ -16,6 +16,9 @@
 mod blocks;
 mod changes;
 mod deadlines;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod lead;
 mod options;
 mod order;

@@ -47,7 +47,12 @@ async fn get(client: &Client, request: &Value) -> anyhow::Result<Option<RawMessa
         .await
         .context("no answer from the broker")?
         .context("cannot ask for a stored report")?;
-    let mut answer: Value = serde_json::from_slice(&answer.payload)?;
+    read(&answer.payload)
+}
+
+/// Reads the broker's answer.
+pub(crate) fn read(answer: &[u8]) -> anyhow::Result<Option<RawMessage>> {
+    let mut answer: Value = serde_json::from_slice(answer)?;
     if let Some(error) = answer.get("error") {
         let code = error.get("code").and_then(Value::as_u64);
         anyhow::ensure!(

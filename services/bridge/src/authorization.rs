@@ -1,141 +1,95 @@
-//! The passphrase that guards the endpoints.
+//! Who may do what: passphrases that can change while the bridge runs, and what follows a wrong one.
 
-use glance_runner::{ConfigError, Environment};
-use sha2::{Digest as _, Sha256};
-use subtle::{Choice, ConstantTimeEq as _};
-use tracing::warn;
+mod failures;
+pub(crate) mod passphrases;
 
-const VARIABLE: &str = "GLANCE_PASSPHRASE";
-const SCHEME: &[u8] = b"Bearer ";
+use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
-/// Whether a request may do something. `Debug` is absent on purpose.
-pub(crate) struct Authorization {
-    /// The hash of the passphrase; without one, everybody may.
-    ///
-    /// Hashes have one length, so comparing them tells nothing about the passphrase's.
-    passphrase: Option<[u8; 32]>,
+use arc_swap::ArcSwap;
+use glance_runner::{ConfigError, Environment, Metrics, Reload, Reloads};
+use tracing::{error, info, warn};
+
+use self::failures::Failures;
+pub(crate) use self::passphrases::Scope;
+use self::passphrases::{FILE_VARIABLE, Passphrases, VARIABLE};
+use crate::BridgeOptions;
+
+/// Whether a request may do something. Clones share it. `Debug` is absent on purpose.
+#[derive(Clone)]
+pub struct Authorization(Arc<Inner>);
+
+struct Inner {
+    passphrases: ArcSwap<Passphrases>,
+    failures: Failures,
+    environment: Environment,
+    file: Option<PathBuf>,
 }
 
 impl Authorization {
-    /// Reads the passphrase. An empty one is none.
+    /// Reads the passphrases. When there is a file of them, a task reads it again whenever `reload` says so; what is
+    /// wrong then is told in the log and changes nothing. Belongs into a runtime.
     ///
     /// # Errors
     ///
-    /// When no HTTP client could ever send it.
-    pub(crate) fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
-        let Some(secret) = environment.secret(VARIABLE) else {
-            return Ok(Self { passphrase: None });
-        };
-        if secret.expose().chars().any(char::is_control) {
-            let problem = "it has a control character, which no HTTP header can carry; remove it";
-            return Err(ConfigError::new(VARIABLE, "", problem));
-        }
-        // HTTP strips blanks around a header's value, so they cannot count.
-        let passphrase = secret.expose().trim_matches(' ');
-        if passphrase.is_empty() {
-            let problem = "it consists of blanks, which no HTTP header can carry; choose another or leave it empty";
-            return Err(ConfigError::new(VARIABLE, "", problem));
-        }
-        Ok(Self {
-            passphrase: Some(hash(passphrase.as_bytes())),
-        })
-    }
-
-    /// Says in the log when everybody may do everything.
-    pub(crate) fn warn_if_open(&self) {
-        if self.passphrase.is_none() {
+    /// When the file cannot be read or has no passphrase, and when no HTTP client could send one of them.
+    pub fn start(
+        options: &BridgeOptions,
+        environment: &Environment,
+        reload: &Reload,
+        metrics: &Metrics,
+    ) -> Result<Self, ConfigError> {
+        let file = options.passphrases_file.clone();
+        // Before the first look at the file: no change after that look is missed.
+        let reloads = file.is_some().then(|| reload.follow());
+        let passphrases = Passphrases::read(environment, file.as_deref())?;
+        if matches!(passphrases, Passphrases::Open) {
             warn!("{VARIABLE} is not set: anybody who reaches the POST endpoints may report");
         }
+        let authorization = Self(Arc::new(Inner {
+            passphrases: ArcSwap::from_pointee(passphrases),
+            failures: Failures::new(metrics),
+            environment: environment.clone(),
+            file,
+        }));
+        if let Some(reloads) = reloads {
+            tokio::spawn(authorization.clone().follow(reloads));
+        }
+        Ok(authorization)
     }
 
-    /// Whether the value of an `Authorization` header opens the endpoints:
-    /// the passphrase itself, or `Bearer <passphrase>`. Takes the same time for every wrong value of a length.
-    pub(crate) fn allows(&self, header: Option<&[u8]>) -> bool {
-        let Some(passphrase) = &self.passphrase else {
-            return true;
-        };
-        let Some(value) = header else {
-            return false;
-        };
-        let raw = hash(value).ct_eq(passphrase);
-        let bearer = match value.split_at_checked(SCHEME.len()) {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) => {
-                hash(token.trim_ascii_start()).ct_eq(passphrase)
+    /// Whether a passphrase is needed at all.
+    #[must_use]
+    pub fn is_required(&self) -> bool {
+        matches!(**self.0.passphrases.load(), Passphrases::Required(_))
+    }
+
+    /// What the value of an `Authorization` header opens.
+    pub(crate) fn opens(&self, header: Option<&[u8]>) -> Option<Scope> {
+        self.0.passphrases.load().opens(header)
+    }
+
+    /// Notes that a request was refused, and waits as long as the answer should. Whether its connection should be closed.
+    pub(crate) async fn note_failure(&self, client: IpAddr) -> bool {
+        self.0.failures.note(client).await
+    }
+
+    async fn follow(self, mut reloads: Reloads) {
+        while reloads.requested().await.is_some() {
+            let inner = self.0.clone();
+            let read = move || Passphrases::read(&inner.environment, inner.file.as_deref());
+            match tokio::task::spawn_blocking(read).await {
+                Ok(Ok(passphrases)) => {
+                    info!(
+                        "{FILE_VARIABLE} was read again; passphrases: {}",
+                        passphrases.len()
+                    );
+                    self.0.passphrases.store(Arc::new(passphrases));
+                }
+                Ok(Err(cause)) => error!("{cause}. The passphrases stay as they were"),
+                Err(cause) => error!(
+                    "{FILE_VARIABLE} was not read again ({cause}). The passphrases stay as they were"
+                ),
             }
-            _ => Choice::from(0),
-        };
-        (raw | bearer).into()
-    }
-}
-
-fn hash(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn authorization(passphrase: &str) -> Result<Authorization, ConfigError> {
-        Authorization::from_environment(&Environment::from_pairs([(VARIABLE, passphrase)]))
-    }
-
-    #[test]
-    fn an_empty_passphrase_is_none() {
-        for open in [
-            authorization("").unwrap(),
-            Authorization::from_environment(&Environment::default()).unwrap(),
-        ] {
-            assert!(open.allows(None));
-            assert!(open.allows(Some(b"anything")));
-        }
-    }
-
-    #[test]
-    fn takes_the_passphrase_raw_or_as_a_bearer_token() {
-        let guard = authorization("h\u{fc}nter 2").unwrap();
-        for good in [
-            "h\u{fc}nter 2",
-            "Bearer h\u{fc}nter 2",
-            "bearer  h\u{fc}nter 2",
-        ] {
-            assert!(guard.allows(Some(good.as_bytes())), "{good}");
-        }
-        for bad in [
-            "",
-            "Bearer ",
-            "h\u{fc}nter",
-            "h\u{fc}nter 2 ",
-            "Basic h\u{fc}nter 2",
-        ] {
-            assert!(!guard.allows(Some(bad.as_bytes())), "{bad}");
-        }
-        assert!(!guard.allows(None));
-        // Latin-1, which is not what was set.
-        assert!(!guard.allows(Some(b"h\xfcnter 2")));
-    }
-
-    #[test]
-    fn a_passphrase_may_look_like_a_bearer_token() {
-        let guard = authorization("Bearer x").unwrap();
-        assert!(guard.allows(Some(b"Bearer x")));
-        assert!(guard.allows(Some(b"Bearer Bearer x")));
-        assert!(!guard.allows(Some(b"x")));
-    }
-
-    #[test]
-    fn blanks_around_it_do_not_count_as_http_strips_them() {
-        assert!(authorization(" x ").unwrap().allows(Some(b"x")));
-    }
-
-    #[test]
-    fn refuses_what_no_header_can_carry_without_repeating_it() {
-        for bad in ["  ", "a\nhunter2", "hunter2\0"] {
-            let error = authorization(bad).err().unwrap().to_string();
-            assert!(
-                error.starts_with(VARIABLE) && !error.contains("hunter2"),
-                "{error}"
-            );
         }
     }
 }

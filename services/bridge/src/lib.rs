@@ -9,7 +9,7 @@
 //! * [`options`]: the flags.
 //! * [`service`]: [`Bridge`], its start and stop.
 //! * `routes`: which request is answered by what, and in which order it is checked.
-//! * `path`: paths to endpoints. `authorization`: the passphrase. `intake`: request bodies.
+//! * `path`: paths to endpoints. `authorization`: passphrases, and what follows a wrong one. `intake`: request bodies.
 //! * `clusters`: the followed list of clusters. `follow`: the task that follows it.
 //! * `publish`: what a request may do with the broker, and its bounds. `outbox`: the task that hands its messages over.
 //!   `look_up`: what the broker knows of a shard.
@@ -19,6 +19,9 @@
 mod authorization;
 mod clusters;
 mod follow;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod intake;
 mod look_up;
 mod notices;
@@ -31,5 +34,6 @@ mod report;
 mod routes;
 pub mod service;
 
+pub use authorization::Authorization;
 pub use options::{BridgeOptions, Options};
 pub use service::{Bridge, run};

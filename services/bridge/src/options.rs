@@ -1,5 +1,7 @@
 //! Flags of the bridge.
 
+use std::path::PathBuf;
+
 use glance_runner::CommonOptions;
 
 /// The flags of `glance-bridge`.
@@ -63,6 +65,11 @@ pub struct BridgeOptions {
         value_parser = clap::value_parser!(u32).range(1..=4000)
     )]
     pub in_flight_max: u32,
+
+    /// A file of passphrases, one line `<scope> <passphrase>` for each; the scope is `*` or names of clusters, separated by
+    /// commas. It is read again on SIGHUP. See also the variable `GLANCE_PASSPHRASE`.
+    #[arg(long, env = "GLANCE_PASSPHRASES_FILE", value_name = "FILE")]
+    pub passphrases_file: Option<PathBuf>,
 }
 
 const WAITING_MAX: u32 = 4096;
@@ -74,6 +81,7 @@ impl Default for BridgeOptions {
         Self {
             waiting_max: WAITING_MAX,
             in_flight_max: IN_FLIGHT_MAX,
+            passphrases_file: None,
         }
     }
 }

@@ -137,6 +137,28 @@ impl Report {
         Ok(Outcome { accepted, rejected })
     }
 
+    /// Checks that each entry is either taken, as the aggregator would take it, or told.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn check_all(self, cluster: &Cluster) {
+        let count = self.entries.len();
+        let (valid, rejected) = self.check(cluster);
+        assert_eq!(valid.len() + rejected.len(), count);
+        for entry in valid {
+            let message = entry.into_message(cluster);
+            let read = match message.subject {
+                Subject::State(..) => ReportBody::parse_state(&message.body),
+                _ => ReportBody::parse_health(&message.body),
+            };
+            assert!(read.is_ok(), "{message:?}");
+        }
+        // It can be told.
+        let outcome = Outcome {
+            accepted: 0,
+            rejected,
+        };
+        assert!(!outcome.to_bytes().is_empty());
+    }
+
     fn check(self, cluster: &Cluster) -> (Vec<Valid>, Vec<Rejected>) {
         let mut valid = Vec::new();
         let mut rejected = Vec::new();

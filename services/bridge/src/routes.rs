@@ -1,9 +1,13 @@
 //! Which request is answered by what. The order of the checks is part of the public contract.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use glance_protocol::{Details, ReportBody, ShardId, State, Subject, bucket::NoticeKey};
-use glance_runner::http::Routes;
+use glance_runner::http::{Peer, Routes};
 use tokio::{sync::Semaphore, time::timeout};
 use warp::{
     Filter, Rejection,
@@ -13,7 +17,7 @@ use warp::{
 };
 
 use crate::{
-    authorization::Authorization,
+    authorization::{Authorization, Scope},
     clusters::{self, Cluster, Clusters, ClustersView},
     intake::Body,
     notices::{self, Action},
@@ -43,29 +47,60 @@ pub(crate) fn routes(
     endpoint()
         .and(warp::method())
         .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<Peer>())
         .and(warp::body::stream())
-        .then(move |endpoint, method, headers: HeaderMap, body| {
+        .then(move |endpoint, method, headers: HeaderMap, peer, body| {
             // Now and not later, as what an answer keeps while it waits is paid for with each request.
             let access = check_access(&endpoint, &method, &headers, &desk.authorization);
             let body = Body::new(body, &headers);
-            answer(desk.clone(), access, endpoint, method == Method::PUT, body)
+            let request = Request {
+                endpoint,
+                put: method == Method::PUT,
+                client: client_of(peer),
+            };
+            answer(desk.clone(), access, request, body)
         })
 }
 
+/// What is kept of a request while it is answered, besides its body.
+struct Request {
+    endpoint: Endpoint,
+    /// Tells the two methods of a notice apart.
+    put: bool,
+    client: IpAddr,
+}
+
+/// Whose failures are counted together.
+fn client_of(peer: Option<Peer>) -> IpAddr {
+    // The listener says it of each request.
+    peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |Peer(address)| address.ip())
+}
+
 /// The same paths, while there is no connection to the broker yet.
-pub(crate) fn unavailable(authorization: Arc<Authorization>) -> Routes {
+pub(crate) fn unavailable(authorization: Authorization) -> Routes {
     endpoint()
         .and(warp::method())
         .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<Peer>())
         .and(warp::body::stream())
-        .map(move |endpoint, method, headers, body| {
+        .then(move |endpoint, method, headers, peer, body| {
             Body::new(body, &headers).ignore();
-            match check_access(&endpoint, &method, &headers, &authorization) {
-                Ok(()) => Refusal::from(Unavailable::Disconnected).into_response(),
-                Err(refusal) => refusal.into_response(),
-            }
+            let access = check_access(&endpoint, &method, &headers, &authorization);
+            let refusal = access.err().unwrap_or(Unavailable::Disconnected.into());
+            refuse(authorization.clone(), client_of(peer), refusal)
         })
         .boxed()
+}
+
+/// The answer to a request that is refused, in its time.
+async fn refuse(authorization: Authorization, client: IpAddr, refusal: Refusal) -> Response {
+    let closed = refusal == Refusal::Unauthorized && authorization.note_failure(client).await;
+    let mut response = refusal.into_response();
+    if closed {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    response
 }
 
 fn endpoint() -> impl Filter<Extract = (Endpoint,), Error = Rejection> + Clone {
@@ -77,34 +112,49 @@ fn endpoint() -> impl Filter<Extract = (Endpoint,), Error = Rejection> + Clone {
 
 async fn answer(
     desk: Arc<Desk>,
-    access: Result<(), Refusal>,
-    endpoint: Endpoint,
-    put: bool,
+    access: Result<Scope, Refusal>,
+    request: Request,
     mut body: Body,
 ) -> Response {
+    let client = request.client;
     let result = match access {
-        Ok(()) => desk.answer(endpoint, put, &mut body).await,
+        Ok(scope) => desk.answer(request, &scope, &mut body).await,
         Err(refusal) => Err(refusal),
     };
     body.ignore();
-    result.unwrap_or_else(Refusal::into_response)
+    match result {
+        Ok(response) => response,
+        // What is held back is kept out of the way, as below.
+        Err(refusal) => Box::pin(refuse(desk.authorization.clone(), client, refusal)).await,
+    }
 }
 
-/// What is checked before anything else: the method, then the passphrase.
+/// What is checked before anything else: the method, then the passphrase. What that one is for.
 fn check_access(
     endpoint: &Endpoint,
     method: &Method,
     headers: &HeaderMap,
     authorization: &Authorization,
-) -> Result<(), Refusal> {
+) -> Result<Scope, Refusal> {
     if !endpoint.methods().contains(&method.as_str()) {
         return Err(Refusal::Method(endpoint.methods()));
     }
     let header = headers.get(header::AUTHORIZATION);
-    if !authorization.allows(header.map(HeaderValue::as_bytes)) {
-        return Err(Refusal::Unauthorized);
+    let scope = authorization.opens(header.map(HeaderValue::as_bytes));
+    scope
+        .filter(|scope| permits(scope, endpoint))
+        .ok_or(Refusal::Unauthorized)
+}
+
+/// Whether a passphrase of this scope is good for an endpoint. A report says in its body whose it is.
+fn permits(scope: &Scope, endpoint: &Endpoint) -> bool {
+    match endpoint {
+        Endpoint::Status { cluster, .. }
+        | Endpoint::Health { cluster, .. }
+        | Endpoint::Maintenance { cluster, .. } => scope.covers(cluster),
+        Endpoint::Report => true,
+        Endpoint::Announcement => *scope == Scope::Everything,
     }
-    Ok(())
 }
 
 impl Desk {
@@ -129,11 +179,11 @@ impl Desk {
         &self.publisher
     }
 
-    /// Answers a request that is allowed; `put` tells the two methods of a notice apart.
+    /// Answers a request that is allowed.
     async fn answer(
         &self,
-        endpoint: Endpoint,
-        put: bool,
+        Request { endpoint, put, .. }: Request,
+        scope: &Scope,
         body: &mut Body,
     ) -> Result<Response, Refusal> {
         match endpoint {
@@ -144,7 +194,7 @@ impl Desk {
             } => self.status(&cluster, &shard, &state).await,
             Endpoint::Health { cluster, shard } => self.health(&cluster, &shard).await,
             // What is not for every second of every shard is kept out of the way: a small future is cheap to make.
-            Endpoint::Report => Box::pin(self.report(body)).await,
+            Endpoint::Report => Box::pin(self.report(scope, body)).await,
             Endpoint::Announcement => {
                 let key = || Ok(NoticeKey::Announcement);
                 Box::pin(self.notice(put, body, key)).await
@@ -214,7 +264,7 @@ impl Desk {
         Ok(accepted())
     }
 
-    async fn report(&self, body: &mut Body) -> Result<Response, Refusal> {
+    async fn report(&self, scope: &Scope, body: &mut Body) -> Result<Response, Refusal> {
         let kib = body.bytes_at_most(report::BYTES_MAX).div_ceil(1024);
         let room = self
             .report_kib
@@ -223,6 +273,9 @@ impl Desk {
             return Err(Unavailable::Busy.into());
         };
         let report = Report::from_bytes(&body.read(report::BYTES_MAX).await?)?;
+        if !scope.covers(&report.cluster) {
+            return Err(Refusal::Unauthorized);
+        }
         let clusters = clusters::latest(&self.clusters)?;
         let cluster = find(&clusters, &report.cluster)?.clone();
         let turn = self.publisher.admit()?;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use glance_runner::{
-    Broker, CommonOptions, Context, Environment, Ready, Shutdown,
+    Broker, CommonOptions, Context, Environment, Metrics, Ready, Reload, Shutdown,
     early::connect_behind,
     health,
     http::{self, Limits, Routes, json_error},
@@ -38,7 +38,7 @@ impl Bridge {
     ///
     /// # Errors
     ///
-    /// When the passphrase is one that no client could send.
+    /// When the passphrases are wrong: see [`Authorization::start`].
     #[allow(
         clippy::unused_async,
         reason = "all services start in the same way, and others have to wait"
@@ -49,8 +49,19 @@ impl Bridge {
         environment: &Environment,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
-        let authorization = Authorization::from_environment(environment)?;
-        authorization.warn_if_open();
+        let (reload, metrics) = (Reload::new(), Metrics::default());
+        let authorization = Authorization::start(options, environment, &reload, &metrics)?;
+        Ok(Self::guarded_by(authorization, broker, options, shutdown))
+    }
+
+    /// Like [`Self::start`], with passphrases that were read before and can be read again.
+    #[must_use]
+    pub fn guarded_by(
+        authorization: Authorization,
+        broker: &Broker,
+        options: &BridgeOptions,
+        shutdown: &Shutdown,
+    ) -> Self {
         let (sender, clusters) = watch::channel(None);
         let shutdown = shutdown.child();
         let tasks = TaskTracker::new();
@@ -61,12 +72,12 @@ impl Bridge {
         tasks.spawn(outbox.run(finished.clone()));
         tasks.close();
         let desk = Desk::new(authorization, clusters, publisher);
-        Ok(Self {
+        Self {
             desk: Arc::new(desk),
             tasks,
             shutdown,
             finished,
-        })
+        }
     }
 
     /// The documented endpoints for bots. Other paths are rejected as not found, so that more routes may follow.
@@ -120,20 +131,21 @@ pub async fn run(options: Options, context: Context) -> anyhow::Result<()> {
     let Context {
         name,
         shutdown,
+        reload,
         environment,
-        ..
+        metrics,
     } = context;
     // A wrong passphrase is told before the broker is waited for.
-    let authorization = Authorization::from_environment(&environment)?;
+    let authorization = Authorization::start(&options.bridge, &environment, &reload, &metrics)?;
     let variables = "GLANCE_BRIDGE_HOST and GLANCE_BRIDGE_PORT";
     let listener = http::bind(&options.host, options.port, variables).await?;
     info!("listening on http://{}", listener.local_addr()?);
-    let early = routes::unavailable(Arc::new(authorization));
+    let early = routes::unavailable(authorization.clone());
     let common: &CommonOptions = options.as_ref();
     let nothing_else = early.or(not_found()).unify().boxed();
     let (broker, listener) =
         connect_behind(listener, nothing_else, name, &common.broker, &shutdown).await?;
-    let bridge = Bridge::start(&broker, &options.bridge, &environment, &shutdown).await?;
+    let bridge = Bridge::guarded_by(authorization, &broker, &options.bridge, &shutdown);
     // The posts come first, and what is rarely asked for is one filter behind them.
     let others = health::routes(bridge.readiness()).or(not_found()).unify();
     let posts = routes::routes(bridge.desk.clone());

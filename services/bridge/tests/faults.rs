@@ -262,6 +262,7 @@ async fn too_many_requests_are_told_to_come_back() {
     let options = BridgeOptions {
         waiting_max: 4,
         in_flight_max: 2,
+        ..BridgeOptions::default()
     };
     let bridge = TestBridge::start_with(&server, "", &options).await;
     stall(&mut server, &bridge).await;

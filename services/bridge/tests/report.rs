@@ -262,6 +262,7 @@ async fn more_messages_than_may_be_in_flight_are_no_problem() {
     let options = BridgeOptions {
         waiting_max: 8,
         in_flight_max: 2,
+        ..BridgeOptions::default()
     };
     let bridge = TestBridge::start_with(&server, "", &options).await;
     let shards: Vec<Value> = (0..300).map(|id| json!({"id":id,"state":3})).collect();

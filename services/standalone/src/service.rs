@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use glance_bridge::Authorization;
 use glance_protocol::ConfigError;
 use glance_runner::http::{self, Limits};
 use glance_runner::{BrokerOptions, Context, Ready, Shutdown};
@@ -31,6 +32,12 @@ const REMIND: Duration = Duration::from_secs(10);
 /// When a setting is wrong, the broker cannot be had, or a service does not start or breaks down.
 pub async fn run(options: Options, context: Context) -> anyhow::Result<()> {
     options.aggregator.check()?;
+    let authorization = Authorization::start(
+        &options.bridge,
+        &context.environment,
+        &context.reload,
+        &context.metrics,
+    )?;
     // Locked before anything else happens: who starts a second one by mistake learns that first.
     let data = match options.common.broker.nats_url {
         Some(_) => None,
@@ -38,7 +45,8 @@ pub async fn run(options: Options, context: Context) -> anyhow::Result<()> {
     };
     let listener = listen(&options).await?;
     let Some(data) = data else {
-        return serve(&options, &options.common.broker, &context, listener).await;
+        let broker = &options.common.broker;
+        return serve(&options, broker, authorization, &context, listener).await;
     };
     let shutdown = &context.shutdown;
     let Some(started) = unless(shutdown, start_broker(&options, data)).await else {
@@ -49,7 +57,7 @@ pub async fn run(options: Options, context: Context) -> anyhow::Result<()> {
         nats_url: Some(child.url().parse()?),
     };
     let result = tokio::select! {
-        result = serve(&options, &broker, &context, listener) => result,
+        result = serve(&options, &broker, authorization, &context, listener) => result,
         // What answers at its address now may be anything: the services are dropped, not asked to write there.
         cause = child.lost() => Err(cause),
     };
@@ -73,12 +81,15 @@ async fn start_broker(options: &Options, data: DataDir) -> anyhow::Result<NatsCh
 async fn serve(
     options: &Options,
     broker: &BrokerOptions,
+    authorization: Authorization,
     context: &Context,
     listener: TcpListener,
 ) -> anyhow::Result<()> {
     // On the heap: three connections at once take many bytes.
     let (environment, shutdown) = (&context.environment, &context.shutdown);
-    let starting = Box::pin(Services::start(options, broker, environment, shutdown));
+    let guard = authorization.clone();
+    let starting = Services::start(options, broker, guard, environment, shutdown);
+    let starting = Box::pin(starting);
     let Some(started) = unless(shutdown, starting).await else {
         return Ok(());
     };
@@ -96,7 +107,7 @@ async fn serve(
     );
     let listening = tokio::spawn(listening);
 
-    let greet = || welcome(options, broker, context, port);
+    let greet = || welcome(options, broker, &authorization, port);
     let broken = attend(&mut services, shutdown, greet).await;
     stop_listening.trigger();
     let requests = async {
@@ -136,7 +147,7 @@ async fn attend(
     }
 }
 
-fn welcome(options: &Options, broker: &BrokerOptions, context: &Context, port: u16) {
+fn welcome(options: &Options, broker: &BrokerOptions, authorization: &Authorization, port: u16) {
     let Some(broker) = &broker.nats_url else {
         return;
     };
@@ -147,7 +158,7 @@ fn welcome(options: &Options, broker: &BrokerOptions, context: &Context, port: u
         host: &options.host,
         port,
         cluster: bot.map(|bot| &bot.name),
-        passphrase: context.environment.get("GLANCE_PASSPHRASE").is_some(),
+        passphrase: authorization.is_required(),
         broker: &broker.to_string(),
     };
     welcome.print();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use glance_aggregator::Aggregator;
-use glance_bridge::Bridge;
+use glance_bridge::{Authorization, Bridge};
 use glance_runner::http::Routes;
 use glance_runner::{Broker, BrokerOptions, Environment, Ready, Shutdown, health};
 use glance_web::Web;
@@ -31,6 +31,7 @@ impl Services {
     pub(crate) async fn start(
         options: &Options,
         broker: &BrokerOptions,
+        authorization: Authorization,
         environment: &Environment,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
@@ -46,7 +47,7 @@ impl Services {
         let later = Shutdown::new();
         Ok(Self {
             aggregator: Aggregator::start(for_aggregator, &options.aggregator, &later)?,
-            bridge: Bridge::start(for_bridge, &options.bridge, environment, &later).await?,
+            bridge: Bridge::guarded_by(authorization, for_bridge, &options.bridge, &later),
             web: Web::start(for_web, &options.web, environment, shutdown).await?,
             connections,
             complete: Arc::default(),

@@ -30,6 +30,9 @@ mod cors;
 mod deflate;
 mod fanout;
 mod frames;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gaps;
 mod handshake;
 mod history;

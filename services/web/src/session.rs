@@ -69,7 +69,11 @@ impl Session {
         self.serve(TokioIo::new(upgraded), dialect).await;
     }
 
-    async fn serve<S: AsyncRead + AsyncWrite + Unpin>(self, socket: S, dialect: Dialect) {
+    pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+        self,
+        socket: S,
+        dialect: Dialect,
+    ) {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(0)

@@ -229,7 +229,7 @@ fn note(sender: &watch::Sender<Link>, told: &Told, event: &Event) {
 }
 
 /// The numbers of a version such as `2.10.8` or `2.11.0-RC.1`.
-fn version_of(text: &str) -> Option<(i64, i64, i64)> {
+pub(crate) fn version_of(text: &str) -> Option<(i64, i64, i64)> {
     let core = text.trim_start_matches('v').split(['-', '+']).next()?;
     let mut numbers = core.split('.').map(|part| part.parse::<i64>().ok());
     Some((numbers.next()??, numbers.next()??, numbers.next()??))

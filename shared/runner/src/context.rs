@@ -1,5 +1,6 @@
 //! What a service gets from its start.
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Environment, Metrics};
@@ -11,6 +12,8 @@ pub struct Context {
     pub name: &'static str,
     /// Says when to stop.
     pub shutdown: Shutdown,
+    /// Says when to read files again that hold settings.
+    pub reload: Reload,
     /// The variables, for secrets.
     pub environment: Environment,
     /// Where the service adds what it counts.
@@ -48,5 +51,45 @@ impl Shutdown {
     #[must_use]
     pub fn child(&self) -> Self {
         Self(self.0.child_token())
+    }
+}
+
+/// Says to read again what can change while the process runs: files, since its variables cannot. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Reload(watch::Sender<()>);
+
+impl Default for Reload {
+    fn default() -> Self {
+        Self(watch::Sender::new(()))
+    }
+}
+
+impl Reload {
+    /// One that nobody has triggered yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Tells everybody who follows it. Whether there is anybody.
+    pub fn trigger(&self) -> bool {
+        self.0.send(()).is_ok()
+    }
+
+    /// Follows it from now on: who reads a file after this misses no later change of it.
+    #[must_use]
+    pub fn follow(&self) -> Reloads {
+        Reloads(self.0.subscribe())
+    }
+}
+
+/// Someone who follows a [`Reload`].
+#[derive(Debug)]
+pub struct Reloads(watch::Receiver<()>);
+
+impl Reloads {
+    /// Waits until it is triggered again. Several triggers that came meanwhile are one. `None` when none can come any more.
+    pub async fn requested(&mut self) -> Option<()> {
+        self.0.changed().await.ok()
     }
 }

@@ -22,6 +22,9 @@ mod context;
 pub mod early;
 pub mod environment;
 pub mod fault;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod health;
 pub mod http;
 mod logging;
@@ -30,7 +33,7 @@ pub mod options;
 mod start;
 
 pub use broker::{Broker, Link};
-pub use context::{Context, Shutdown};
+pub use context::{Context, Reload, Reloads, Shutdown};
 pub use environment::{Environment, Secret};
 pub use glance_protocol::ConfigError;
 pub use health::Ready;

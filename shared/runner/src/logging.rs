@@ -15,6 +15,9 @@ pub(crate) fn start(options: &CommonOptions) -> Result<(), ConfigError> {
         })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // A line that cannot be written, as after the terminal was closed, would be told on the same standard error,
+        // and to fail there is a panic.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     // A second start in one process, as in tests, keeps the first.
     let _ = match options.log_format {

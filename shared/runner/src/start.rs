@@ -1,16 +1,20 @@
 //! The one way in which every service starts and stops.
 
-use std::{process::ExitCode, time::Duration};
+use std::{
+    io::{IsTerminal as _, stderr},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use clap::Parser;
 use glance_protocol::ConfigError;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::{
-    CommonOptions, Context, Environment, Metrics, Shutdown,
+    CommonOptions, Context, Environment, Metrics, Reload, Shutdown,
     broker::Stopped,
     logging,
     options::{self, OptionsError},
@@ -19,7 +23,8 @@ use crate::{
 const FAILURE: u8 = 1;
 const BAD_CONFIGURATION: u8 = 2;
 
-/// The `main` of a service: reads its options, runs it, and stops it on SIGINT or SIGTERM.
+/// The `main` of a service: reads its options, runs it, and stops it on SIGINT or SIGTERM, or when its terminal is closed.
+/// On SIGHUP it reads again what can change while it runs.
 ///
 /// The exit code is 0 after a clean stop, 1 after a failure, and 2 when the
 /// configuration is wrong. An error is reported once.
@@ -45,6 +50,7 @@ where
     let context = Context {
         name,
         shutdown: Shutdown::new(),
+        reload: Reload::new(),
         environment,
         metrics: Metrics::default(),
     };
@@ -59,8 +65,9 @@ where
             return ExitCode::from(FAILURE);
         }
     };
-    let shutdown = context.shutdown.clone();
-    let result = runtime.block_on(supervise(service(options, context), &shutdown, grace));
+    let (shutdown, reload) = (context.shutdown.clone(), context.reload.clone());
+    let service = service(options, context);
+    let result = runtime.block_on(supervise(service, &shutdown, &reload, grace));
     // What still runs now was given its chance.
     runtime.shutdown_timeout(Duration::from_millis(500));
     report(name, result)
@@ -89,15 +96,19 @@ pub fn allow_many_files() {
 async fn supervise(
     service: impl Future<Output = anyhow::Result<()>>,
     shutdown: &Shutdown,
+    reload: &Reload,
     grace: Duration,
 ) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    let terminal_closed = reload_until_hangup(hangup, reload);
     tokio::pin!(service);
     let name = tokio::select! {
         result = &mut service => return result,
         _ = interrupt.recv() => "SIGINT",
         _ = terminate.recv() => "SIGTERM",
+        () = terminal_closed => "the end of its terminal",
     };
     info!("stopping on {name}");
     shutdown.trigger();
@@ -107,6 +118,25 @@ async fn supervise(
         // A person who presses Ctrl-C again means it. Supervisors repeat SIGTERM for no reason.
         _ = interrupt.recv() => anyhow::bail!("told to stop again; ending at once"),
     }
+}
+
+/// Passes on each SIGHUP, until one comes because the terminal is gone that the process was started in.
+///
+/// The signal means both. A terminal that is gone no longer counts as one.
+async fn reload_until_hangup(mut hangup: Signal, reload: &Reload) {
+    let had_terminal = stderr().is_terminal();
+    while hangup.recv().await.is_some() {
+        if had_terminal && !stderr().is_terminal() {
+            return;
+        }
+        if !reload.trigger() {
+            info!(
+                "SIGHUP: there is no file to read again; a change of the settings needs a restart"
+            );
+        }
+    }
+    // The runtime ends.
+    std::future::pending::<()>().await;
 }
 
 fn report(name: &str, result: anyhow::Result<()>) -> ExitCode {
@@ -129,7 +159,7 @@ fn report(name: &str, result: anyhow::Result<()>) -> ExitCode {
 fn refuse(name: &str, config: &ConfigError) -> ExitCode {
     use std::io::Write as _;
     // Not a log line: it may come before logging is set up, and is for the person who types.
-    if writeln!(std::io::stderr(), "{name}: {config}").is_err() {
+    if writeln!(stderr(), "{name}: {config}").is_err() {
         warn!("{config}");
     }
     ExitCode::from(BAD_CONFIGURATION)

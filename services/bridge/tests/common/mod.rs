@@ -22,7 +22,7 @@ use glance_runner::{
 use glance_testing::{NatsServer, eventually};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     task::JoinHandle,
     time::timeout,
 };
@@ -298,6 +298,16 @@ impl Answer {
 impl Client {
     pub(crate) async fn connect(port: u16) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        Self {
+            stream: BufReader::new(stream),
+        }
+    }
+
+    /// Connects from an address of its own, all of which are this machine: wrong passphrases count for each.
+    pub(crate) async fn connect_from(address: [u8; 4], port: u16) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((address, 0).into()).unwrap();
+        let stream = socket.connect(([127, 0, 0, 1], port).into()).await.unwrap();
         Self {
             stream: BufReader::new(stream),
         }
