@@ -1,13 +1,16 @@
 //! The connection to the broker.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
 use async_nats::{
-    Client, ConnectOptions, Event,
+    Client, ConnectOptions, Event, ServerError,
     jetstream::{
         self,
         message::StreamMessage,
@@ -184,17 +187,29 @@ fn connect_options(name: &str, sender: watch::Sender<Link>) -> ConnectOptions {
         })
 }
 
-/// When the log last told of dropped messages. A burst of them is one line.
+/// What the log told already.
 #[derive(Default)]
-struct Told(Mutex<Option<Instant>>);
+struct Told {
+    /// When it last told of dropped messages. A burst of them is one line.
+    dropped: Mutex<Option<Instant>>,
+    /// Whether it told that nothing may be said on `$SRV`.
+    micro: AtomicBool,
+}
 
 impl Told {
     /// Whether this one begins a burst.
     fn is_due(&self) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
         let before = last.replace(Instant::now());
         before.is_none_or(|at| at.elapsed() > BURST)
     }
+}
+
+/// Whether it is a permission that only `micro` would need.
+fn is_of_micro(cause: &ServerError) -> bool {
+    let text = cause.to_string().to_ascii_lowercase();
+    text.contains("permissions violation")
+        && (text.contains("\"$srv.") || text.contains("\"glance.status."))
 }
 
 fn note(sender: &watch::Sender<Link>, told: &Told, event: &Event) {
@@ -222,6 +237,11 @@ fn note(sender: &watch::Sender<Link>, told: &Told, event: &Event) {
             link.connected = false;
             link.closed = true;
         }),
+        Event::ServerError(cause) if is_of_micro(cause) => {
+            if !told.micro.swap(true, Ordering::Relaxed) {
+                warn!("this service is not announced on $SRV, which changes nothing else: {cause}");
+            }
+        }
         Event::ServerError(cause) => warn!("the broker reports: {cause}"),
         Event::ClientError(cause) => warn!("the broker's client reports: {cause}"),
         Event::LameDuckMode | Event::Draining => info!("the broker's connection: {event}"),

@@ -12,7 +12,8 @@
 //! * [`http`]: the listener, with a limit on everything.
 //! * [`early`]: answers while the broker is waited for.
 //! * [`health`]: `/healthz` and `/readyz`.
-//! * [`metrics`]: what a service counts.
+//! * [`metrics`]: what a service counts, and where it tells it. `health_check`: the flag `--check-health`.
+//! * [`micro`]: answers on `$SRV`.
 //! * [`fault`]: faults that only tests make.
 //! * `logging`, `context`, `start`: the rest.
 
@@ -26,9 +27,11 @@ pub mod fault;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod health;
+mod health_check;
 pub mod http;
 mod logging;
 pub mod metrics;
+pub mod micro;
 pub mod options;
 mod start;
 

@@ -6,7 +6,10 @@ use clap::{
 };
 use glance_protocol::ConfigError;
 
-use crate::Environment;
+use crate::{
+    Environment,
+    metrics::{self, MetricsAddress},
+};
 
 /// Flags of every service.
 #[derive(Debug, Clone, clap::Args)]
@@ -36,7 +39,18 @@ pub struct CommonOptions {
     /// How many seconds a stop may take before the process ends anyway.
     #[arg(long, env = "GLANCE_GRACE", value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=300))]
     pub grace: u64,
+
+    /// Where to tell metrics and health, as 'host:port': /metrics, /healthz and /readyz. Keep it from the public.
+    #[arg(long, env = "GLANCE_METRICS_ADDRESS", value_name = "ADDRESS")]
+    pub metrics_address: Option<MetricsAddress>,
+
+    /// Ask the one that runs, at GLANCE_METRICS_ADDRESS, whether it is ready, and end with 0 or 1.
+    #[arg(long)]
+    pub check_health: bool,
 }
+
+/// The flag of [`CommonOptions::check_health`].
+const CHECK_HEALTH: &str = "--check-health";
 
 /// Where the broker is.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -123,13 +137,40 @@ pub(crate) fn parse<O: Parser>(
     command
         .try_get_matches_from_mut(arguments)
         .and_then(|matches| O::from_arg_matches(&matches))
-        .map_err(|error| match error.kind() {
-            ErrorKind::DisplayHelp
-            | ErrorKind::DisplayVersion
-            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => OptionsError::Shown(error),
-            // Asked of a fresh one: `command` no longer knows the variables that are set.
-            _ => OptionsError::Config(explain(&error, &O::command())),
-        })
+        .map_err(refused::<O>)
+}
+
+fn refused<O: Parser>(error: clap::Error) -> OptionsError {
+    match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => OptionsError::Shown(error),
+        // Asked of a fresh one: the command that failed no longer knows the variables that are set.
+        _ => OptionsError::Config(explain(&error, &O::command())),
+    }
+}
+
+/// Where to ask for the health, if that is what the flags want. Nothing else has to be given then.
+pub(crate) fn health_to_check<O: Parser>(
+    arguments: &[std::ffi::OsString],
+    environment: &Environment,
+) -> Result<Option<MetricsAddress>, OptionsError> {
+    if !arguments.iter().any(|argument| argument == CHECK_HEALTH) {
+        return Ok(None);
+    }
+    let command = with_environment(O::command(), environment);
+    let mut command = command.mut_args(|arg| arg.required(false));
+    let matches = command
+        .try_get_matches_from_mut(arguments)
+        .map_err(refused::<O>)?;
+    match matches.get_one::<MetricsAddress>("metrics_address") {
+        Some(address) => Ok(Some(address.clone())),
+        None => Err(OptionsError::Config(ConfigError::new(
+            metrics::VARIABLE,
+            "",
+            format!("is required for {CHECK_HEALTH}; set it to the same as for the one that runs"),
+        ))),
+    }
 }
 
 /// Lets the environment decide what an unset flag is. clap itself would take an

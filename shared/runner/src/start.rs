@@ -16,7 +16,8 @@ use tracing::{error, info, warn};
 use crate::{
     CommonOptions, Context, Environment, Metrics, Reload, Shutdown,
     broker::Stopped,
-    logging,
+    health_check, logging,
+    metrics::MetricsAddress,
     options::{self, OptionsError},
 };
 
@@ -37,7 +38,8 @@ where
     O: Parser + AsRef<CommonOptions>,
 {
     let (options, environment) = match prepare::<O>() {
-        Ok(prepared) => prepared,
+        Ok(Asked::ToRun(options, environment)) => (options, environment),
+        Ok(Asked::ForHealth(address)) => return tell_health(name, &address),
         Err(OptionsError::Shown(shown)) => {
             return match shown.print() {
                 Ok(()) => ExitCode::SUCCESS,
@@ -73,11 +75,48 @@ where
     report(name, result)
 }
 
-fn prepare<O: Parser + AsRef<CommonOptions>>() -> Result<(O, Environment), OptionsError> {
+/// What the flags ask for.
+enum Asked<O> {
+    /// The service.
+    ToRun(O, Environment),
+    /// How the one that runs already is.
+    ForHealth(MetricsAddress),
+}
+
+fn prepare<O: Parser + AsRef<CommonOptions>>() -> Result<Asked<O>, OptionsError> {
     let environment = Environment::load().map_err(OptionsError::Config)?;
-    let options: O = options::parse(std::env::args_os(), &environment)?;
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if let Some(address) = options::health_to_check::<O>(&arguments, &environment)? {
+        return Ok(Asked::ForHealth(address));
+    }
+    let options: O = options::parse(arguments, &environment)?;
     logging::start(options.as_ref()).map_err(OptionsError::Config)?;
-    Ok((options, environment))
+    Ok(Asked::ToRun(options, environment))
+}
+
+/// Asks the one that runs whether it is ready. Nothing of the service itself is started.
+fn tell_health(name: &str, address: &MetricsAddress) -> ExitCode {
+    use std::io::Write as _;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let answer = match runtime {
+        Ok(runtime) => {
+            let answer = runtime.block_on(health_check::ask(address));
+            // A name that is still looked up is not waited for.
+            runtime.shutdown_background();
+            answer
+        }
+        Err(cause) => Err(format!("the runtime does not start: {cause}")),
+    };
+    match answer {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            // Whoever reads this reads the exit code as well.
+            let _ = writeln!(std::io::stderr(), "{name}: {sentence}");
+            ExitCode::from(FAILURE)
+        }
+    }
 }
 
 /// Lets the process open as many files as the system allows it: each connection is one, and the usual soft limit is 1,024.
