@@ -86,16 +86,18 @@ impl Changes {
         self.epoch.send_replace(epoch);
     }
 
-    /// Queues a transition. Its number is [`Self::queued`] afterwards.
-    pub(crate) fn push(&mut self, subject: String, body: Bytes) {
+    /// Queues a transition. Its number is [`Self::queued`] afterwards. `false`: there was no room, and it is dropped.
+    pub(crate) fn push(&mut self, subject: String, body: Bytes) -> bool {
         match self.sender.try_send(Outgoing { subject, body }) {
             Ok(()) => {
                 self.queued += 1;
                 self.full = false;
+                return true;
             }
             Err(_) if std::mem::replace(&mut self.full, true) => {}
             Err(_) => error!("transitions are not told: {WAITING_MAX} others wait for the broker"),
         }
+        false
     }
 
     /// How many have been queued.

@@ -11,6 +11,7 @@
 //! * `blocks`, `changes`, `outbox`: what goes out.
 //! * `store`, `recovery`: what is kept, and read again.
 //! * `lead`: who leads, by a lease.
+//! * `metrics`: what is counted, and by which names it is told.
 //! * `service`: starts and stops all of it.
 
 mod blocks;
@@ -20,6 +21,7 @@ mod deadlines;
 #[doc(hidden)]
 pub mod fuzzing;
 mod lead;
+mod metrics;
 mod options;
 mod order;
 mod outbox;

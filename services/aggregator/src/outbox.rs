@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use glance_protocol::{Rejection, Subject};
-use glance_runner::{Broker, clock};
+use glance_runner::{Broker, clock, metrics::Counter};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
@@ -30,20 +30,24 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(crate) struct Outbox {
     sender: mpsc::Sender<(String, Bytes)>,
+    /// How many were dropped.
+    dropped: Counter,
 }
 
 impl Outbox {
-    pub(crate) fn spawn(broker: Broker) -> Self {
+    pub(crate) fn spawn(broker: Broker, dropped: Counter) -> Self {
+        let lost = dropped.clone();
         let (sender, mut receiver) = mpsc::channel::<(String, Bytes)>(WAITING_MAX);
         tokio::spawn(async move {
             while let Some((subject, body)) = receiver.recv().await {
                 let publish = broker.client.publish(subject, body);
                 if !matches!(timeout(PUBLISH_TIMEOUT, publish).await, Ok(Ok(()))) {
+                    lost.inc();
                     debug!("a plain message was dropped: the broker is away");
                 }
             }
         });
-        Self { sender }
+        Self { sender, dropped }
     }
 
     /// Queues a message. When there is no room, it is dropped.
@@ -53,6 +57,7 @@ impl Outbox {
             .try_send((subject.to_string(), body.into()))
             .is_err()
         {
+            self.dropped.inc();
             debug!("a plain message was dropped: too many wait");
         }
     }
@@ -78,9 +83,10 @@ pub(crate) struct Refusals {
 }
 
 impl Refusals {
-    pub(crate) fn spawn(outbox: Outbox) -> Self {
+    /// `deleted` counts the refused reports that were removed.
+    pub(crate) fn spawn(outbox: Outbox, deleted: Counter) -> Self {
         let (deletions, receiver) = mpsc::channel(DELETIONS_WAITING_MAX);
-        tokio::spawn(delete_all(receiver));
+        tokio::spawn(delete_all(receiver, deleted));
         Self {
             outbox,
             deletions,
@@ -146,15 +152,20 @@ impl Refusals {
     }
 }
 
-async fn delete_all(receiver: mpsc::Receiver<(Store, Deletion)>) {
+async fn delete_all(receiver: mpsc::Receiver<(Store, Deletion)>, count: Counter) {
+    let count = &count;
     let next = |mut receiver: mpsc::Receiver<(Store, Deletion)>| async move {
         let item = receiver.recv().await?;
         Some((item, receiver))
     };
     stream::unfold(receiver, next)
         .for_each_concurrent(DELETIONS_IN_FLIGHT_MAX, |(store, deletion)| async move {
+            let is_refused = matches!(deletion, Deletion::Sequence(_));
             // A newer report may have replaced it already.
             let deleted = timeout(DELETE_TIMEOUT, delete(&store, deletion)).await;
+            if is_refused && matches!(deleted, Ok(Ok(()))) {
+                count.inc();
+            }
             debug!("removing a report: {deleted:?}");
         })
         .await;

@@ -1,5 +1,6 @@
 //! The task that owns the table. Everything that happens reaches it as one [`Event`].
 
+mod figures;
 mod hearing;
 mod incoming;
 mod outgoing;
@@ -29,6 +30,7 @@ use crate::{
     blocks::{Blocks, Outcome},
     changes::Changes,
     lead::{Lead, Tenure},
+    metrics::{Board, Kind, Reason, Tally},
     order::Order,
     outbox::{Outbox, Refusals},
     recovery::Kept,
@@ -113,6 +115,13 @@ pub(crate) struct Owner {
     pub(crate) pulse: PulseState,
     pub(crate) link: Link,
     pub(crate) transitions: Vec<Transition>,
+    /// What is counted here, and where it is published.
+    pub(crate) tally: Tally,
+    pub(crate) board: Board,
+    /// When it is to be published again.
+    pub(crate) figures_due: Duration,
+    /// Whether this process led when it was published last.
+    pub(crate) led: bool,
     /// Whether there was more than plain signs of life since the last step.
     pub(crate) stirred: bool,
 }
@@ -227,7 +236,10 @@ impl Owner {
             }
             Event::States(FromStates::CaughtUp(connects)) => self.catch_up(connects),
             Event::States(FromStates::Lost) => self.lose_states(now),
-            Event::States(FromStates::Removed(subject, reason)) => self.refuse(&subject, reason),
+            Event::States(FromStates::Removed(subject, reason)) => {
+                self.tally.refuse(Kind::Report, None, Reason::Malformed);
+                self.refuse(&subject, reason);
+            }
             Event::States(FromStates::Opened(store)) => self.reopen(*store, now),
             Event::Healths(healths) => {
                 for message in &healths {
@@ -259,6 +271,7 @@ impl Owner {
         self.resize(now);
         self.tell_transitions();
         self.collect_marks(now.mono);
+        self.publish_figures(now);
         if !self.leads() {
             return;
         }

@@ -11,7 +11,7 @@ use glance_protocol::{
     ClusterInfo, ClusterName,
     shard::{block_count, block_len},
 };
-use glance_runner::{Broker, Context, Ready, Shutdown, broker::pause, clock};
+use glance_runner::{Broker, Context, Metrics, Ready, Shutdown, broker::pause, clock, micro};
 use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
@@ -24,6 +24,7 @@ use crate::{
     blocks::Blocks,
     changes::Changes,
     lead::Lead,
+    metrics::{Board, Tally},
     order::Order,
     outbox::{Outbox, Refusals},
     owner::{Inputs, Owner, PulseState, Role, Subscriptions, WallClock},
@@ -38,11 +39,17 @@ const REMIND: Duration = Duration::from_secs(10);
 /// The start reads one key for each 1,024 shards.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(60);
 
+const IDENTITY: micro::Identity = micro::Identity {
+    part: "aggregator",
+    description: "Keeps the table of shards, and judges their health",
+};
+
 /// A running aggregator.
 #[derive(Debug)]
 pub struct Aggregator {
     shutdown: Shutdown,
     ready: watch::Receiver<bool>,
+    board: Board,
     task: JoinHandle<anyhow::Result<()>>,
 }
 
@@ -63,15 +70,22 @@ impl Aggregator {
         }
         let shutdown = shutdown.child();
         let (ready_sender, ready) = watch::channel(false);
+        let board = Board::default();
+        let status = board.clone();
+        micro::announce(broker, IDENTITY, &shutdown, move || status.status());
         let task = run_until(
             broker.clone(),
             options.clone(),
             shutdown.clone(),
-            ready_sender,
+            Told {
+                ready: ready_sender,
+                board: board.clone(),
+            },
         );
         Ok(Self {
             shutdown,
             ready,
+            board,
             task: tokio::spawn(task),
         })
     }
@@ -79,10 +93,19 @@ impl Aggregator {
     /// Whether the table is complete.
     #[must_use]
     pub fn ready(&self) -> Ready {
-        match *self.ready.borrow() {
-            true => Ready::Yes("ready"),
-            false => Ready::No("the table is not complete yet"),
-        }
+        readiness(&self.ready)
+    }
+
+    /// The same as [`Self::ready`], to ask at any time.
+    pub fn readiness(&self) -> impl Fn() -> Ready + Clone + Send + Sync + 'static {
+        let ready = self.ready.clone();
+        move || readiness(&ready)
+    }
+
+    /// Adds what it counts.
+    pub fn add_metrics(&self, metrics: &Metrics) {
+        let board = self.board.clone();
+        metrics.add(move |it| board.tell(it));
     }
 
     /// Waits for the end, which is an error unless it was told to stop.
@@ -113,6 +136,19 @@ impl Aggregator {
     }
 }
 
+fn readiness(ready: &watch::Receiver<bool>) -> Ready {
+    match *ready.borrow() {
+        true => Ready::Yes("ready"),
+        false => Ready::No("the table is not complete yet"),
+    }
+}
+
+/// What the owner tells others in this process.
+struct Told {
+    ready: watch::Sender<bool>,
+    board: Board,
+}
+
 /// `glance-aggregator`, from its start to its end.
 ///
 /// # Errors
@@ -120,8 +156,14 @@ impl Aggregator {
 /// What made it end.
 pub async fn run(options: Options, context: Context) -> anyhow::Result<()> {
     options.aggregator.check()?;
+    let metrics = &context.metrics;
+    metrics.connecting(context.name);
+    let _listener = context.tell_metrics(&options.common).await?;
     let broker = Broker::connect(context.name, &options.common.broker, &context.shutdown).await?;
+    metrics.connected(context.name, &broker);
     let mut aggregator = Aggregator::start(&broker, &options.aggregator, &context.shutdown)?;
+    aggregator.add_metrics(metrics);
+    metrics.set_readiness(aggregator.readiness());
     let result = aggregator.ended().await;
     broker.close().await;
     result
@@ -131,9 +173,9 @@ async fn run_until(
     broker: Broker,
     options: AggregatorOptions,
     shutdown: Shutdown,
-    ready: watch::Sender<bool>,
+    told: Told,
 ) -> anyhow::Result<()> {
-    let Some((owner, inputs)) = prepare(&broker, &options, &shutdown, ready).await else {
+    let Some((owner, inputs)) = prepare(&broker, &options, &shutdown, told).await else {
         return Ok(());
     };
     Box::pin(owner.run(inputs, &shutdown)).await
@@ -144,7 +186,7 @@ async fn prepare(
     broker: &Broker,
     options: &AggregatorOptions,
     shutdown: &Shutdown,
-    ready: watch::Sender<bool>,
+    told: Told,
 ) -> Option<(Owner, Inputs)> {
     let mut reminded: Option<Instant> = None;
     loop {
@@ -154,7 +196,7 @@ async fn prepare(
             () = shutdown.requested() => return None,
         };
         match opened {
-            Ok(opened) => return Some(opened.into_owner(broker, options, shutdown, ready)),
+            Ok(opened) => return Some(opened.into_owner(broker, options, shutdown, told)),
             Err(cause) => {
                 if reminded.is_none_or(|at| at.elapsed() >= REMIND) {
                     warn!("waiting for the broker's streams: {cause:#}");
@@ -224,8 +266,9 @@ impl Opened {
         broker: &Broker,
         options: &AggregatorOptions,
         shutdown: &Shutdown,
-        ready: watch::Sender<bool>,
+        told: Told,
     ) -> (Owner, Inputs) {
+        let Told { ready, board } = told;
         let mut link = broker.link();
         let applied = first_unknown(&self.table, &self.kept);
         let reopen = Arc::new(Notify::new());
@@ -245,7 +288,7 @@ impl Opened {
             reopen.clone(),
         );
         lead.tell(|fitness| std::mem::replace(&mut fitness.epoch_seen, self.kept.epoch) != 0);
-        let outbox = Outbox::spawn(broker.clone());
+        let outbox = Outbox::spawn(broker.clone(), board.tasks.messages_dropped.clone());
         let tenure = lead.tenure();
         let owner = Owner {
             broker: broker.clone(),
@@ -259,7 +302,7 @@ impl Opened {
             blocks: Blocks::new(Vec::new()),
             changes: Changes::spawn(broker.clone(), tenure.clone(), reopen.clone()),
             lead,
-            refusals: Refusals::spawn(outbox.clone()),
+            refusals: Refusals::spawn(outbox.clone(), board.tasks.reports_deleted.clone()),
             outbox,
             applied,
             caught_up: false,
@@ -276,6 +319,10 @@ impl Opened {
             pulse: PulseState::default(),
             link: *link.borrow_and_update(),
             transitions: Vec::new(),
+            tally: Tally::default(),
+            board,
+            figures_due: Duration::ZERO,
+            led: false,
             stirred: true,
         };
         let inputs = Inputs {

@@ -11,6 +11,7 @@
 //! * Nobody is flagged while the aggregator is blind, nor for one timeout after (see the module `sight`).
 
 mod cluster;
+mod counts;
 mod input;
 mod kept;
 mod news;
@@ -24,13 +25,14 @@ use glance_protocol::{
     shard::{BLOCK_LEN, block_len},
 };
 
-pub use self::input::{
-    Disagreement, Input, Marks, Message, Moment, Refusal, Resize, Stored, Transition,
-};
 use self::{
     cluster::{Cluster, Life},
     kept::Kept,
     row::Row,
+};
+pub use self::{
+    counts::Counts,
+    input::{Disagreement, Input, Marks, Message, Moment, Refusal, Resize, Stored, Transition},
 };
 use crate::sight::Sight;
 
@@ -291,6 +293,10 @@ impl Table {
         {
             *known = sequence;
         }
+        match stored {
+            Some(_) => cluster.counts.reports += 1,
+            None => cluster.counts.health_checks += 1,
+        }
         cluster.enter(shard, state, Cause::Report, at_ms, changes);
         Ok(())
     }
@@ -317,6 +323,7 @@ impl Table {
             replayed: false,
             time,
         });
+        cluster.counts.health_checks += 1;
         if state == State::Unhealthy {
             cluster.enter(shard, State::Online, Cause::Health, now.wall_ms, changes);
             if let Some(healed) = cluster.healed.get_mut(shard.block() as usize) {

@@ -29,7 +29,7 @@ pub(crate) struct PulseState {
     pub(super) number: u64,
     pub(super) next_at: Duration,
     /// When the last pulse came back.
-    echo_at: Duration,
+    pub(super) echo_at: Duration,
     /// Only a pulse after this one proves that we hear.
     blind_since_number: u64,
 }

@@ -6,6 +6,7 @@ use glance_protocol::{ClusterName, ReportBody, ShardId, Subject, body::BodyError
 
 use super::{HealthCheck, Owner, Role, Untold};
 use crate::{
+    metrics::{Kind, Reason},
     order::Key,
     states::StoredReport,
     store::STATE_MESSAGE_BYTES_MAX,
@@ -52,7 +53,8 @@ impl Owner {
         parsed: Parsed,
         now: Moment,
     ) -> Result<(), Option<String>> {
-        let (cluster, shard, body) = parsed?;
+        let refuse = |_: &Option<String>| self.tally.refuse(Kind::Report, None, Reason::Malformed);
+        let (cluster, shard, body) = parsed.inspect_err(refuse)?;
         let message = Message {
             cluster: &cluster,
             shard,
@@ -62,10 +64,14 @@ impl Owner {
             sequence: report.sequence,
             at_ms: report.stored_ms,
         };
-        match self.try_apply(Input::Report(message, stored), now) {
+        let Err(refusal) = self.try_apply(Input::Report(message, stored), now) else {
+            return Ok(());
+        };
+        self.count_refusal(Kind::Report, &cluster, &refusal);
+        match refusal {
             // It was right when it was sent.
-            Err(Refusal::Gone { .. }) => Err(None),
-            applied => applied.map_err(|refusal| Some(refusal.to_string())),
+            Refusal::Gone { .. } => Err(None),
+            refusal => Err(Some(refusal.to_string())),
         }
     }
 
@@ -114,6 +120,7 @@ impl Owner {
             let body_len = message.payload.len();
             if body_len > STATE_MESSAGE_BYTES_MAX {
                 // The broker does not store it, and tells only who asks for an acknowledgement.
+                self.tally.refuse(Kind::Report, None, Reason::TooLarge);
                 let reason = BodyError::TooLarge(body_len).to_string();
                 self.refuse(&message.subject, &reason);
                 continue;
@@ -153,13 +160,13 @@ impl Owner {
             Ok(Subject::Health(cluster, shard)) => (cluster, shard),
             Ok(_) => {
                 let reason = "the subject is none of a health check";
-                return self.refuse(subject, reason);
+                return self.refuse_health(subject, reason);
             }
-            Err(cause) => return self.refuse(subject, &cause.to_string()),
+            Err(cause) => return self.refuse_health(subject, &cause.to_string()),
         };
         let body = match ReportBody::parse_health(&message.payload) {
             Ok(body) => body,
-            Err(cause) => return self.refuse(subject, &cause.to_string()),
+            Err(cause) => return self.refuse_health(subject, &cause.to_string()),
         };
         self.stirred |= body.state.is_some() || body.details.total.is_some();
         let key = self.key(&cluster, shard);
@@ -172,9 +179,17 @@ impl Owner {
             Some(key) => self.order.hold(key, check),
             None => Some(check),
         };
-        if let Some(check) = check {
-            self.apply_health(&check, now);
+        match check {
+            Some(check) => self.apply_health(&check, now),
+            None => self.tally.held += 1,
         }
+    }
+
+    /// Refuses a health check that cannot be read.
+    fn refuse_health(&mut self, subject: &str, reason: &str) {
+        self.tally
+            .refuse(Kind::HealthCheck, None, Reason::Malformed);
+        self.refuse(subject, reason);
     }
 
     pub(super) fn apply_health(&mut self, check: &HealthCheck, now: Moment) {
@@ -184,6 +199,7 @@ impl Owner {
             body: &check.body,
         };
         if let Err(refusal) = self.try_apply(Input::Health(message), now) {
+            self.count_refusal(Kind::HealthCheck, &check.cluster, &refusal);
             let subject = Subject::Health(check.cluster.clone(), check.shard);
             self.refuse(&subject.to_string(), &refusal.to_string());
         }

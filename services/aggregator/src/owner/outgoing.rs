@@ -36,8 +36,10 @@ impl Owner {
                 at: seconds(transition.at_ms),
                 epoch: self.epoch,
             };
-            self.changes
-                .push(subject.to_string(), change.to_bytes().into());
+            let body = change.to_bytes().into();
+            if !self.changes.push(subject.to_string(), body) {
+                self.tally.transitions_dropped += 1;
+            }
         }
     }
 

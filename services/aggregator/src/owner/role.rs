@@ -110,6 +110,8 @@ impl Owner {
         self.blocks.mark_all(now.mono);
         self.changes.lead(self.epoch);
         self.pulse.next_at = now.mono;
+        // None was sent before.
+        self.pulse.echo_at = now.mono;
         self.role = Role::Leading;
         self.tell_untold(now.mono);
         info!(epoch = self.epoch, "the table is taken over");
@@ -218,6 +220,7 @@ impl Owner {
     }
 
     pub(super) fn finish_write(&mut self, index: usize, outcome: Outcome, now: Moment) {
+        self.tally.write(&outcome);
         let Err(overtaken) = self.blocks.finish(index, outcome, self.epoch, now.mono) else {
             return;
         };

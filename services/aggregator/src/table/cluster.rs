@@ -8,7 +8,7 @@ use glance_protocol::{
 use glance_runner::fault::{self, Mutation};
 
 use super::{
-    Marks, Transition,
+    Counts, Marks, Transition,
     row::Row,
     size::{Disagreements, Learned},
 };
@@ -29,6 +29,7 @@ pub(super) struct Cluster {
     /// `None` when the size is configured.
     pub(super) learned: Option<Learned>,
     pub(super) disagreements: Disagreements,
+    pub(super) counts: Counts,
     /// The size when somebody last asked whether it changed.
     pub(super) total_told: u32,
 }
@@ -67,6 +68,7 @@ impl Cluster {
             healed: vec![BlockSet::default(); blocks],
             learned: bot.total.is_none().then(Learned::default),
             disagreements: Disagreements::default(),
+            counts: Counts::default(),
             total_told: total,
         }
     }
@@ -164,6 +166,7 @@ impl Cluster {
             marks.changed = true;
         }
         if previous != state {
+            self.counts.transition(cause);
             changes.push(Transition {
                 cluster: self.info.name.clone(),
                 shard,

@@ -156,7 +156,14 @@ impl Cluster {
         let known = self.sequences.get(shard).copied();
         let known = sequence.is_some_and(|it| known.is_some_and(|known| it <= known));
         let Some(learned) = &mut self.learned else {
-            if !known {
+            if !known
+                && message
+                    .body
+                    .details
+                    .total
+                    .is_some_and(|it| it != self.info.total)
+            {
+                self.counts.disagreements += 1;
                 self.disagreements.note(message, self.info.total);
             }
             in_range(message, self.info.total)?;
