@@ -29,6 +29,21 @@ pub(crate) enum Dialect {
     PageCompressed,
 }
 
+impl Dialect {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Everybody, Self::Page, Self::PageCompressed];
+
+    /// A word for operators.
+    #[must_use]
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Everybody => "everybody",
+            Self::Page => "page",
+            Self::PageCompressed => "page_compressed",
+        }
+    }
+}
+
 /// Something for all viewers of a dialect.
 #[derive(Debug, Clone)]
 pub(crate) enum Item {
@@ -68,18 +83,27 @@ impl Fanout {
     /// How many viewers follow.
     #[must_use]
     pub(crate) fn viewers(&self) -> usize {
-        let channels = [&self.everybody, &self.page, &self.page_compressed];
-        channels.map(broadcast::Sender::receiver_count).iter().sum()
+        Dialect::ALL.map(|it| self.viewers_of(it)).iter().sum()
+    }
+
+    /// How many viewers follow a dialect.
+    #[must_use]
+    pub(crate) fn viewers_of(&self, dialect: Dialect) -> usize {
+        self.channel(dialect).receiver_count()
+    }
+
+    fn channel(&self, dialect: Dialect) -> &broadcast::Sender<Item> {
+        match dialect {
+            Dialect::Everybody => &self.everybody,
+            Dialect::Page => &self.page,
+            Dialect::PageCompressed => &self.page_compressed,
+        }
     }
 
     /// Follows a dialect from now on. Take the picture after this.
     #[must_use]
     pub(crate) fn follow(&self, dialect: Dialect) -> broadcast::Receiver<Item> {
-        match dialect {
-            Dialect::Everybody => self.everybody.subscribe(),
-            Dialect::Page => self.page.subscribe(),
-            Dialect::PageCompressed => self.page_compressed.subscribe(),
-        }
+        self.channel(dialect).subscribe()
     }
 
     /// Shows a picture, and sends what changed since the one before.

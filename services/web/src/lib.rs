@@ -20,6 +20,7 @@
 //! * `verdict`: one sentence and one colour for the whole fleet, for `/`, `/plain` and unfurled links.
 //! * `history`: the last transitions of each shard, and the outages.
 //! * `cors`: whose pages may read from another host.
+//! * `metrics`: what is counted, and by which names it is told.
 //! * `web`: starts and stops all of this.
 
 mod basis;
@@ -38,6 +39,7 @@ mod handshake;
 mod history;
 mod html;
 mod keeper;
+mod metrics;
 mod mirror;
 #[cfg(test)]
 mod model;

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use glance_runner::http::{Routes, json_error};
@@ -25,6 +25,7 @@ use crate::{
     handshake,
     history::Question,
     keeper::Asked,
+    metrics::{Counts, Refused},
     page::Page,
     picture::Picture,
     representation::{Representation, is_known, not_modified, set},
@@ -96,7 +97,17 @@ pub(crate) fn routes(state: Arc<State>) -> Routes {
                     query,
                     upgrade,
                 };
-                async move { state.answer(path.as_str(), request).await }
+                async move {
+                    let (begun, counts) = (Instant::now(), state.session.counts.clone());
+                    let answer = state.answer(path.as_str(), request).await;
+                    if let Ok(response) = &answer {
+                        let route = Counts::route(path.as_str());
+                        counts
+                            .requests
+                            .note(route, response.status(), begun.elapsed());
+                    }
+                    answer
+                }
             },
         )
         .boxed()
@@ -271,18 +282,24 @@ impl State {
     }
 
     fn feed(&self, request: Request) -> Response {
+        let counts = &self.session.counts;
         let key = match handshake::check(&request.headers) {
             Ok(key) if request.method == Method::GET => key,
             Ok(_) => return handshake::refuse(handshake::Refusal::NotAsked),
-            Err(refusal) => return handshake::refuse(refusal),
+            Err(refusal) => {
+                counts.refuse(Refused::Handshake);
+                return handshake::refuse(refusal);
+            }
         };
         let Some(upgrade) = request.upgrade else {
             return handshake::refuse(handshake::Refusal::NotAsked);
         };
         if self.session.fanout.picture().is_none() {
+            counts.refuse(Refused::NoTable);
             return no_table("/api/feed");
         }
         let Ok(permit) = self.viewers.clone().try_acquire_owned() else {
+            counts.refuse(Refused::Full);
             let sentence = "There are too many viewers at present; try again soon.\n";
             return later(text(StatusCode::SERVICE_UNAVAILABLE, sentence.into()), "10");
         };

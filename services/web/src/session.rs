@@ -19,7 +19,10 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::fanout::{Dialect, Fanout, Item};
+use crate::{
+    fanout::{Dialect, Fanout, Item},
+    metrics::{Cause, Counts},
+};
 
 /// A viewer that cannot take what it is sent in this time is dropped ...
 const WRITE_MAX: Duration = Duration::from_secs(10);
@@ -40,15 +43,15 @@ const READ_BUFFER_BYTES: usize = 1024;
 
 /// Why a session ends.
 enum End {
-    /// The viewer left, or is gone.
-    Left,
+    /// The viewer left, or is gone, or is dropped without a word.
+    Gone(Cause),
     /// We close it, with this code and reason.
-    Close(CloseCode, &'static str),
+    Close(Cause, CloseCode, &'static str),
 }
 
 impl From<Error> for End {
     fn from(_: Error) -> Self {
-        Self::Left
+        Self::Gone(Cause::Left)
     }
 }
 
@@ -57,6 +60,8 @@ impl From<Error> for End {
 pub(crate) struct Session {
     /// Where frames come from.
     pub fanout: Arc<Fanout>,
+    /// What is counted.
+    pub counts: Arc<Counts>,
     /// Which page this replica serves.
     pub build: Arc<str>,
     /// When to stop.
@@ -84,12 +89,17 @@ impl Session {
         let mut viewer = Viewer {
             socket,
             dialect,
+            counts: self.counts.clone(),
             heard: Instant::now(),
             shown: 0,
             shutdown: self.shutdown.clone(),
         };
+        let feed = self.counts.feed(dialect);
+        feed.open();
         let end = viewer.serve(&self).await;
-        if let End::Close(code, reason) = end {
+        let (End::Gone(cause) | End::Close(cause, ..)) = end;
+        feed.close(cause);
+        if let End::Close(_, code, reason) = end {
             // A viewer that takes no close frame is dropped.
             let _ = timeout(CLOSE_MAX, viewer.close(code, reason)).await;
         }
@@ -99,6 +109,7 @@ impl Session {
 struct Viewer<S> {
     socket: WebSocketStream<S>,
     dialect: Dialect,
+    counts: Arc<Counts>,
     /// When the viewer last sent something.
     heard: Instant,
     /// The number of the picture that it was shown.
@@ -111,7 +122,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Viewer<S> {
         // First the channel, then the picture: so nothing is missed between the two.
         let mut items = session.fanout.follow(self.dialect);
         let Some(picture) = session.fanout.picture() else {
-            return End::Close(CloseCode::Again, "there is no table yet");
+            return End::Close(Cause::NoTable, CloseCode::Again, "there is no table yet");
         };
         self.shown = picture.number;
         let hello = match self.dialect {
@@ -134,7 +145,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Viewer<S> {
                     self.ping().await
                 }
                 () = self.shutdown.requested() => {
-                    Err(End::Close(CloseCode::Away, "the server stops"))
+                    Err(End::Close(Cause::Stop, CloseCode::Away, "the server stops"))
                 }
             };
             if let Err(end) = step {
@@ -155,19 +166,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Viewer<S> {
             }
             (Ok(Item::Frames(_, bytes)), _) => self.write(bytes).await,
             (Ok(Item::Restart(_)), _) => Err(End::Close(
+                Cause::Restart,
                 CloseCode::Restart,
                 "the clusters changed, connect again",
             )),
-            (Err(RecvError::Lagged(_)), Dialect::Everybody) => {
-                Err(End::Close(CloseCode::Again, "too slow, connect again"))
-            }
+            (Err(RecvError::Lagged(_)), Dialect::Everybody) => Err(End::Close(
+                Cause::Slow,
+                CloseCode::Again,
+                "too slow, connect again",
+            )),
             (Err(RecvError::Lagged(_)), Dialect::Page | Dialect::PageCompressed) => {
+                self.counts.feed(self.dialect).resync();
                 *items = items.resubscribe();
-                let picture = fanout.picture().ok_or(End::Left)?;
+                let picture = fanout.picture().ok_or(End::Gone(Cause::Left))?;
                 self.shown = picture.number;
                 self.write(picture.page_resync()).await
             }
-            (Err(RecvError::Closed), _) => Err(End::Close(CloseCode::Away, "the server stops")),
+            (Err(RecvError::Closed), _) => {
+                Err(End::Close(Cause::Stop, CloseCode::Away, "the server stops"))
+            }
         }
     }
 
@@ -190,10 +207,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Viewer<S> {
         tokio::select! {
             biased;
             written = written => match written {
-                Ok(result) => Ok(result?),
-                Err(_) => Err(End::Left),
+                Ok(result) => {
+                    result?;
+                    self.counts.feed(self.dialect).sent(frames.len());
+                    Ok(())
+                }
+                Err(_) => Err(End::Gone(Cause::Slow)),
             },
-            () = stopped => Err(End::Left),
+            () = stopped => Err(End::Gone(Cause::Stop)),
         }
     }
 
@@ -204,27 +225,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Viewer<S> {
             Some(Ok(Message::Close(_))) => {
                 // Sends the answer, which tungstenite has prepared.
                 let _ = timeout(CLOSE_MAX, self.socket.flush()).await;
-                Err(End::Left)
+                Err(End::Gone(Cause::Left))
             }
             Some(Ok(_)) => Ok(()),
-            Some(Err(Error::Capacity(_))) => {
-                Err(End::Close(CloseCode::Size, "what you send is too large"))
-            }
+            Some(Err(Error::Capacity(_))) => Err(End::Close(
+                Cause::Wrong,
+                CloseCode::Size,
+                "what you send is too large",
+            )),
             Some(Err(Error::Protocol(_) | Error::Utf8(_))) => Err(End::Close(
+                Cause::Wrong,
                 CloseCode::Protocol,
                 "that is no WebSocket frame",
             )),
-            Some(Err(_)) | None => Err(End::Left),
+            Some(Err(_)) | None => Err(End::Gone(Cause::Left)),
         }
     }
 
     async fn ping(&mut self) -> Result<(), End> {
         if self.heard.elapsed() >= SILENCE_MAX {
-            return Err(End::Left);
+            return Err(End::Gone(Cause::Silent));
         }
         match timeout(WRITE_MAX, self.socket.send(Message::Ping(Bytes::new()))).await {
             Ok(result) => Ok(result?),
-            Err(_) => Err(End::Left),
+            Err(_) => Err(End::Gone(Cause::Slow)),
         }
     }
 
@@ -244,7 +268,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Viewer<S> {
 
 impl From<io::Error> for End {
     fn from(_: io::Error) -> Self {
-        Self::Left
+        Self::Gone(Cause::Left)
     }
 }
 

@@ -7,10 +7,11 @@ use std::{
 
 use glance_protocol::subject::{self, Subject};
 use glance_runner::{
-    Broker, ConfigError, Context, Environment, Ready, Shutdown,
+    Broker, ConfigError, Context, Environment, Metrics, Ready, Shutdown,
     early::connect_behind,
     health,
     http::{self, Limits, Routes},
+    micro,
 };
 use tokio::{
     sync::{Semaphore, mpsc, watch},
@@ -26,6 +27,7 @@ use crate::{
     basis::STALE,
     fanout::Fanout,
     keeper::{Inputs, Keeper},
+    metrics::{self, Counts},
     notices,
     page::Page,
     routes::{self, State},
@@ -36,6 +38,11 @@ use crate::{
 const QUESTIONS_MAX: usize = 256;
 /// How long a stop waits for viewers to take their leave.
 const STOP_MAX: Duration = Duration::from_secs(5);
+
+const IDENTITY: micro::Identity = micro::Identity {
+    part: "web",
+    description: "Serves the page, the feed and the JSON to viewers",
+};
 
 /// The running service.
 pub struct Web {
@@ -82,8 +89,11 @@ impl Web {
         let keeper = Keeper::new(broker.clone(), fanout.clone());
         tasks.spawn(keeper.run(inputs, shutdown.clone()));
         tasks.spawn(notices::follow(broker.clone(), sender, shutdown.clone()));
+        let told = fanout.clone();
+        micro::announce(broker, IDENTITY, &shutdown, move || metrics::status(&told));
         let session = Session {
             fanout,
+            counts: Arc::new(Counts::new(options.viewers_max)),
             build: page.build(),
             shutdown: shutdown.clone(),
         };
@@ -120,6 +130,12 @@ impl Web {
     pub fn readiness(&self) -> impl Fn() -> Ready + Clone + Send + Sync + 'static {
         let state = self.state.clone();
         move || ready(&state)
+    }
+
+    /// Adds what it counts.
+    pub fn add_metrics(&self, metrics: &Metrics) {
+        let session = self.state.session.clone();
+        metrics.add(move |it| session.counts.tell(&session.fanout, it));
     }
 
     /// How many viewers there are.
@@ -170,12 +186,18 @@ pub async fn run(options: Options, context: Context) -> anyhow::Result<()> {
         info!("the page was written to {}", folder.display());
         return Ok(());
     }
+    let metrics = &context.metrics;
+    metrics.connecting(context.name);
+    let _metrics_listener = context.tell_metrics(&options.common).await?;
     let listener = http::bind(&options.host, options.port, "GLANCE_HOST, GLANCE_PORT").await?;
     let shutdown = &context.shutdown;
     let broker = &options.common.broker;
     let (broker, listener) =
         connect_behind(listener, routes::starting(), context.name, broker, shutdown).await?;
+    metrics.connected(context.name, &broker);
     let web = Web::with_page(&broker, &options.web, page, shutdown).await?;
+    web.add_metrics(metrics);
+    metrics.set_readiness(web.readiness());
     info!("listening on http://{}", listener.local_addr()?);
     let routes = web
         .routes()

@@ -35,6 +35,7 @@ fn start(
     let shutdown = Shutdown::new();
     let session = Session {
         fanout: fanout.clone(),
+        counts: Arc::new(Counts::new(10)),
         build: "x".into(),
         shutdown: shutdown.clone(),
     };
