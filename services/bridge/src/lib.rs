@@ -14,6 +14,7 @@
 //! * `publish`: what a request may do with the broker, and its bounds. `outbox`: the task that hands its messages over.
 //!   `look_up`: what the broker knows of a shard.
 //! * `report`: `POST /api/report`. `notices`: announcements and maintenance.
+//! * `metrics`: what is counted, and by which names it is told.
 //! * `refusal`: every way in which a request is refused.
 
 mod authorization;
@@ -24,6 +25,7 @@ mod follow;
 pub mod fuzzing;
 mod intake;
 mod look_up;
+mod metrics;
 mod notices;
 pub mod options;
 mod outbox;

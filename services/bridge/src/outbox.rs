@@ -41,6 +41,7 @@ use self::{
     window::Window,
 };
 use crate::{
+    metrics::Counts,
     publish::{Complaints, Message},
     refusal::Unavailable,
 };
@@ -60,6 +61,7 @@ pub(crate) struct Start {
     pub(crate) link: watch::Receiver<Link>,
     /// One permit for each message that the broker has not answered yet.
     pub(crate) in_flight: Arc<Semaphore>,
+    pub(crate) counts: Arc<Counts>,
     pub(crate) complaints: Arc<Complaints>,
     pub(crate) parcels: mpsc::Receiver<Parcel>,
 }
@@ -91,6 +93,7 @@ impl Start {
             client: Arc::new(self.client),
             in_flight: self.in_flight,
             room: 0,
+            counts: self.counts,
             complaints: self.complaints,
             parcels: self.parcels,
             queue: VecDeque::new(),
@@ -117,6 +120,7 @@ struct Outbox {
     in_flight: Arc<Semaphore>,
     /// Permits that were waited for and are not used yet.
     room: usize,
+    counts: Arc<Counts>,
     complaints: Arc<Complaints>,
     parcels: mpsc::Receiver<Parcel>,
     /// One message of each in turn, so that a large report does not hold up the small ones.
@@ -301,6 +305,9 @@ impl Outbox {
         self.flush = None;
         // After a change, what was still in the buffer of the connection before is lost, and the flush was another's.
         let written = written && self.connects() == self.writing.connects;
+        if written {
+            self.counts.health_checks(self.writing.sent.len());
+        }
         for sent in self.writing.sent.drain(..) {
             if written {
                 sent.receipt.done();
@@ -325,7 +332,10 @@ impl Outbox {
         };
         self.in_flight.add_permits(1);
         match acknowledgement::check(message.status, &message.payload) {
-            Ok(()) => sent.receipt.done(),
+            Ok(()) => {
+                self.counts.report();
+                sent.receipt.done();
+            }
             Err(cause) => {
                 self.complaints
                     .complain(&format_args!("the broker did not store a report: {cause}"));

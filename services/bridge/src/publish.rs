@@ -20,6 +20,7 @@ use tokio::{
 use tracing::warn;
 
 use crate::{
+    metrics::Counts,
     options::BridgeOptions,
     outbox::{Parcel, Start},
     refusal::Unavailable,
@@ -60,6 +61,8 @@ pub(crate) struct Publisher {
     waiting_max: u32,
     /// One permit for each message that the broker has not answered yet.
     in_flight: Arc<Semaphore>,
+    in_flight_max: u32,
+    counts: Arc<Counts>,
     outbox: mpsc::Sender<Parcel>,
     complaints: Arc<Complaints>,
 }
@@ -74,6 +77,8 @@ impl Publisher {
             waiting: Semaphore::new(options.waiting_max as usize),
             waiting_max: options.waiting_max,
             in_flight: Arc::new(Semaphore::new(options.in_flight_max as usize)),
+            in_flight_max: options.in_flight_max,
+            counts: Arc::default(),
             outbox,
             complaints: Arc::default(),
         };
@@ -81,6 +86,7 @@ impl Publisher {
             client: publisher.broker.client.clone(),
             link: publisher.broker.link(),
             in_flight: publisher.in_flight.clone(),
+            counts: publisher.counts.clone(),
             complaints: publisher.complaints.clone(),
             parcels,
         };
@@ -89,6 +95,24 @@ impl Publisher {
 
     pub(crate) fn connected(&self) -> bool {
         self.link.borrow().connected
+    }
+
+    /// What is counted.
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// What is under way, and how much of it there may be.
+    pub(crate) fn load(&self) -> Load {
+        let used = |max: u32, semaphore: &Semaphore| {
+            u64::from(max).saturating_sub(semaphore.available_permits() as u64)
+        };
+        Load {
+            in_flight: used(self.in_flight_max, &self.in_flight),
+            in_flight_max: self.in_flight_max.into(),
+            waiting: used(self.waiting_max, &self.waiting),
+            waiting_max: self.waiting_max.into(),
+        }
     }
 
     /// Lets a request talk to the broker, from now until the deadline.
@@ -116,6 +140,17 @@ impl Publisher {
             let _ = timeout_at(Instant::now() + DEADLINE, flush).await;
         }
     }
+}
+
+/// What is under way between requests and the broker.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Load {
+    /// Messages that the broker has not answered yet.
+    pub(crate) in_flight: u64,
+    pub(crate) in_flight_max: u64,
+    /// Requests that wait for the broker.
+    pub(crate) waiting: u64,
+    pub(crate) waiting_max: u64,
 }
 
 /// What one request may do with the broker.

@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use glance_protocol::{Details, ReportBody, ShardId, State, Subject, bucket::NoticeKey};
@@ -20,6 +20,7 @@ use crate::{
     authorization::{Authorization, Scope},
     clusters::{self, Cluster, Clusters, ClustersView},
     intake::Body,
+    metrics::Counts,
     notices::{self, Action},
     path::{Endpoint, Number},
     publish::{Message, Publisher, Turn},
@@ -116,17 +117,29 @@ async fn answer(
     request: Request,
     mut body: Body,
 ) -> Response {
-    let client = request.client;
+    let (begun, route, client) = (
+        Instant::now(),
+        Counts::route(&request.endpoint),
+        request.client,
+    );
     let result = match access {
         Ok(scope) => desk.answer(request, &scope, &mut body).await,
         Err(refusal) => Err(refusal),
     };
     body.ignore();
-    match result {
+    // Without the time for which an answer may be held back.
+    let taken = begun.elapsed();
+    let counts = desk.publisher.counts();
+    if let Err(Refusal::Unavailable(cause)) = &result {
+        counts.unavailable(*cause);
+    }
+    let response = match result {
         Ok(response) => response,
         // What is held back is kept out of the way, as below.
         Err(refusal) => Box::pin(refuse(desk.authorization.clone(), client, refusal)).await,
-    }
+    };
+    counts.requests.note(route, response.status(), taken);
+    response
 }
 
 /// What is checked before anything else: the method, then the passphrase. What that one is for.

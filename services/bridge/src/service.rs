@@ -7,6 +7,7 @@ use glance_runner::{
     early::connect_behind,
     health,
     http::{self, Limits, Routes, json_error},
+    micro,
 };
 use tokio::{sync::watch, time::timeout};
 use tokio_util::task::TaskTracker;
@@ -17,12 +18,18 @@ use crate::{
     BridgeOptions, Options,
     authorization::Authorization,
     follow::follow,
+    metrics,
     publish::Publisher,
     routes::{self, Desk},
 };
 
 /// Longer than a request and the last words to the broker may take together.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
+
+const IDENTITY: micro::Identity = micro::Identity {
+    part: "bridge",
+    description: "Takes reports and health checks of bots over HTTP and hands them to NATS",
+};
 
 /// A running bridge.
 pub struct Bridge {
@@ -71,9 +78,13 @@ impl Bridge {
         let finished = Shutdown::new();
         tasks.spawn(outbox.run(finished.clone()));
         tasks.close();
-        let desk = Desk::new(authorization, clusters, publisher);
+        let desk = Arc::new(Desk::new(authorization, clusters, publisher));
+        let asked = desk.clone();
+        micro::announce(broker, IDENTITY, &shutdown, move || {
+            metrics::status(asked.publisher(), knows_clusters(&asked))
+        });
         Self {
-            desk: Arc::new(desk),
+            desk,
             tasks,
             shutdown,
             finished,
@@ -98,6 +109,17 @@ impl Bridge {
         move || ready(&desk)
     }
 
+    /// Adds what it counts.
+    pub fn add_metrics(&self, metrics: &Metrics) {
+        let desk = self.desk.clone();
+        metrics.add(move |it| {
+            let publisher = desk.publisher();
+            publisher
+                .counts()
+                .tell(publisher, knows_clusters(&desk), it)
+        });
+    }
+
     /// Finishes the requests that were accepted, and stops. Bounded in time.
     ///
     /// The listener must have stopped to accept requests before.
@@ -112,8 +134,12 @@ impl Bridge {
     }
 }
 
+fn knows_clusters(desk: &Desk) -> bool {
+    desk.clusters().borrow().is_some()
+}
+
 fn ready(desk: &Desk) -> Ready {
-    if desk.clusters().borrow().is_none() {
+    if !knows_clusters(desk) {
         Ready::No("the list of clusters is not known yet")
     } else if desk.publisher().connected() {
         Ready::Yes("ready")
@@ -128,6 +154,8 @@ fn ready(desk: &Desk) -> Ready {
 ///
 /// When a setting is wrong, or the broker is too old.
 pub async fn run(options: Options, context: Context) -> anyhow::Result<()> {
+    let common: &CommonOptions = options.as_ref();
+    let _metrics_listener = context.tell_metrics(common).await?;
     let Context {
         name,
         shutdown,
@@ -135,6 +163,7 @@ pub async fn run(options: Options, context: Context) -> anyhow::Result<()> {
         environment,
         metrics,
     } = context;
+    metrics.connecting(name);
     // A wrong passphrase is told before the broker is waited for.
     let authorization = Authorization::start(&options.bridge, &environment, &reload, &metrics)?;
     let variables = "GLANCE_BRIDGE_HOST and GLANCE_BRIDGE_PORT";
@@ -145,7 +174,10 @@ pub async fn run(options: Options, context: Context) -> anyhow::Result<()> {
     let nothing_else = early.or(not_found()).unify().boxed();
     let (broker, listener) =
         connect_behind(listener, nothing_else, name, &common.broker, &shutdown).await?;
+    metrics.connected(name, &broker);
     let bridge = Bridge::guarded_by(authorization, &broker, &options.bridge, &shutdown);
+    bridge.add_metrics(&metrics);
+    metrics.set_readiness(bridge.readiness());
     // The posts come first, and what is rarely asked for is one filter behind them.
     let others = health::routes(bridge.readiness()).or(not_found()).unify();
     let posts = routes::routes(bridge.desk.clone());
