@@ -170,7 +170,6 @@ pub async fn run(options: Options, context: Context) -> anyhow::Result<()> {
     let listener = http::bind(&options.host, options.port, variables).await?;
     info!("listening on http://{}", listener.local_addr()?);
     let early = routes::unavailable(authorization.clone());
-    let common: &CommonOptions = options.as_ref();
     let nothing_else = early.or(not_found()).unify().boxed();
     let (broker, listener) =
         connect_behind(listener, nothing_else, name, &common.broker, &shutdown).await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use glance_runner::{Broker, Context, Shutdown};
+use glance_runner::{Broker, Context, Ready, Shutdown};
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval, timeout},
@@ -37,21 +37,26 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// When the broker is too old, or the passphrase cannot be sent.
 pub async fn run(options: Options, context: Context) -> anyhow::Result<()> {
     let simulation = &options.simulation;
-    let shutdown = &context.shutdown;
+    let (shutdown, metrics) = (&context.shutdown, &context.metrics);
+    let _metrics_listener = context.tell_metrics(&options.common).await?;
     if let Some(base) = &simulation.http {
         let passphrase = context.environment.secret("GLANCE_PASSPHRASE");
         let courier = HttpCourier::new(base.clone(), passphrase.as_ref())?;
         if courier.wait_for_glance(shutdown).await {
+            metrics.set_readiness(|| Ready::Yes("simulating"));
             simulate(simulation, &courier, shutdown).await;
         }
         return Ok(());
     }
+    metrics.connecting(context.name);
     let broker = match Broker::connect(context.name, &options.common.broker, shutdown).await {
         Ok(broker) => broker,
         Err(_) if shutdown.is_requested() => return Ok(()),
         Err(failure) => return Err(failure),
     };
+    metrics.connected(context.name, &broker);
     if nats::wait_for_glance(&broker, &simulation.bots.0, shutdown).await {
+        metrics.set_readiness(|| Ready::Yes("simulating"));
         let courier = NatsCourier::new(broker.clone());
         simulate(simulation, &courier, shutdown).await;
     }

@@ -43,6 +43,7 @@ pub async fn run(options: Options, context: Context) -> anyhow::Result<()> {
         Some(_) => None,
         None => Some(DataDir::open(&options.own_broker.data_dir).await?),
     };
+    let _metrics_listener = context.tell_metrics(&options.common).await?;
     let listener = listen(&options).await?;
     let Some(data) = data else {
         let broker = &options.common.broker;
@@ -86,10 +87,8 @@ async fn serve(
     listener: TcpListener,
 ) -> anyhow::Result<()> {
     // On the heap: three connections at once take many bytes.
-    let (environment, shutdown) = (&context.environment, &context.shutdown);
-    let guard = authorization.clone();
-    let starting = Services::start(options, broker, guard, environment, shutdown);
-    let starting = Box::pin(starting);
+    let (shutdown, guard) = (&context.shutdown, authorization.clone());
+    let starting = Box::pin(Services::start(options, broker, guard, context));
     let Some(started) = unless(shutdown, starting).await else {
         return Ok(());
     };

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use glance_aggregator::Aggregator;
 use glance_bridge::{Authorization, Bridge};
 use glance_runner::http::Routes;
-use glance_runner::{Broker, BrokerOptions, Environment, Ready, Shutdown, health};
+use glance_runner::{Broker, BrokerOptions, Context as RunContext, Ready, Shutdown, health};
 use glance_web::Web;
 use warp::Filter as _;
 
@@ -27,15 +27,25 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// Connects and starts all three. `shutdown` ends the wait for the broker, and later the viewers' connections.
+    /// Connects and starts all three. The shutdown ends the wait for the broker, and later the viewers' connections.
     pub(crate) async fn start(
         options: &Options,
         broker: &BrokerOptions,
         authorization: Authorization,
-        environment: &Environment,
-        shutdown: &Shutdown,
+        context: &RunContext,
     ) -> anyhow::Result<Self> {
-        let connect = async |name| Broker::connect(name, broker, shutdown).await;
+        let RunContext {
+            environment,
+            shutdown,
+            metrics,
+            ..
+        } = context;
+        let connect = async |name| {
+            metrics.connecting(name);
+            let broker = Broker::connect(name, broker, shutdown).await?;
+            metrics.connected(name, &broker);
+            anyhow::Ok(broker)
+        };
         let connections: [Broker; 3] = tokio::try_join!(
             connect("glance-aggregator"),
             connect("glance-bridge"),
@@ -45,23 +55,33 @@ impl Services {
         let [for_aggregator, for_bridge, for_web] = &connections;
         // These two learn of the end from `stop`: what the bridge has accepted still goes through the aggregator.
         let later = Shutdown::new();
-        Ok(Self {
+        let services = Self {
             aggregator: Aggregator::start(for_aggregator, &options.aggregator, &later)?,
             bridge: Bridge::guarded_by(authorization, for_bridge, &options.bridge, &later),
             web: Web::start(for_web, &options.web, environment, shutdown).await?,
             connections,
             complete: Arc::default(),
-        })
+        };
+        services.aggregator.add_metrics(metrics);
+        services.bridge.add_metrics(metrics);
+        services.web.add_metrics(metrics);
+        metrics.set_readiness(services.readiness());
+        Ok(services)
     }
 
-    /// Everything that is answered on the one port. Once all was ready, `/readyz` is the web service's: viewers are
-    /// served from its last picture also when the broker is away, and bots are told so one by one.
-    pub(crate) fn routes(&self) -> Routes {
+    /// What `/readyz` says. Once all was ready, it is the web service's: viewers are served from its last picture also
+    /// when the broker is away, and bots are told so one by one.
+    fn readiness(&self) -> impl Fn() -> Ready + Clone + Send + Sync + 'static {
         let (complete, web) = (self.complete.clone(), self.web.readiness());
-        let readiness = move || match complete.load(Ordering::Relaxed) {
+        move || match complete.load(Ordering::Relaxed) {
             true => web(),
             false => Ready::No("starting"),
-        };
+        }
+    }
+
+    /// Everything that is answered on the one port.
+    pub(crate) fn routes(&self) -> Routes {
+        let readiness = self.readiness();
         self.bridge
             .routes()
             .or(self.web.routes())
