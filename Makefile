@@ -97,7 +97,7 @@ need-test-tools:
 	@scripts/need.sh chromium node npm pip
 
 .PHONY: lint
-lint: lint-rust lint-dependencies lint-page lint-scripts ## Check style, documentation, types and licences
+lint: lint-rust lint-dependencies lint-page lint-scripts check-deploy ## Check style, documentation, types and licences
 
 .PHONY: lint-rust
 lint-rust:
@@ -136,6 +136,10 @@ lint-scripts:
 	else
 	  echo 'shellcheck is not installed: the scripts are not checked'
 	fi
+
+.PHONY: check-deploy
+check-deploy: ## Check the alerts and the dashboard in deploy/, if promtool is there
+	@scripts/check-deploy.sh
 
 .PHONY: fmt
 fmt: ## Format the Rust code

@@ -38,7 +38,8 @@ trap 'exit 0' INT TERM HUP
 set -m
 "$programs/glance" &
 pids+=($!)
-"$programs/glance-simulator" --http "http://$host:${GLANCE_PORT:-3000}" "$@" &
+# The address for metrics is that of the first.
+GLANCE_METRICS_ADDRESS="" "$programs/glance-simulator" --http "http://$host:${GLANCE_PORT:-3000}" "$@" &
 pids+=($!)
 # Whichever ends first, the other is of no use without it.
 wait -n "${pids[@]}"

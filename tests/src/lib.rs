@@ -7,8 +7,10 @@
 mod deployment;
 pub mod fault;
 mod http;
+mod metrics;
 mod viewer;
 
 pub use deployment::{Deployment, LIMIT, exit_code};
 pub use http::{Answer, ask, get, post, request};
+pub use metrics::Scrape;
 pub use viewer::Viewer;

@@ -62,6 +62,11 @@ const CASES: &[Case] = &[
     ),
     (
         "glance-web",
+        &[("GLANCE_METRICS_ADDRESS", "9464")],
+        "GLANCE_METRICS_ADDRESS: entry '9464'",
+    ),
+    (
+        "glance-web",
         &[("GLANCE_PORT", "http")],
         "GLANCE_PORT: entry 'http'",
     ),
