@@ -2,7 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -74,7 +74,10 @@ export class Services {
       GLANCE_PAGE_DIR: resolve(import.meta.dirname, "../../web"),
       ...settings,
     };
-    const flags = ["--config", CONFIGURATION, "--addr", "127.0.0.1", "--port", String(brokerPort)];
+    // Without the accounts, so that one connection speaks for all bots.
+    const [configuration] = (await readFile(CONFIGURATION, "utf8")).split("\n# ---- Who may do what.");
+    await writeFile(join(this.folder, "nats.conf"), configuration ?? "");
+    const flags = ["--config", join(this.folder, "nats.conf"), "--addr", "127.0.0.1", "--port", String(brokerPort)];
     this.nats = new Service(process.env.GLANCE_NATS_SERVER ?? "nats-server", flags, { GLANCE_NATS_STORE: this.folder }, this.folder);
     this.bot = await until(() => connect({ servers: this.broker, maxReconnectAttempts: -1 }), () => this.nats.log);
     this.startAggregator();

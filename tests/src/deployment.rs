@@ -9,7 +9,7 @@ use crate::get;
 /// How long anything may take on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
-/// A broker, an aggregator, a bridge and a web replica.
+/// A broker with the accounts of nats.conf, an aggregator, a bridge and a web replica.
 #[derive(Debug)]
 pub struct Deployment {
     /// The broker.
@@ -30,7 +30,11 @@ pub struct Deployment {
 impl Deployment {
     /// Starts everything, and waits until web and bridge are ready.
     pub async fn start(bots: &str) -> Self {
-        let server = NatsServer::start().await;
+        let names: Vec<&str> = bots
+            .split(';')
+            .filter_map(|bot| Some(bot.split_once(':')?.0))
+            .collect();
+        let server = NatsServer::start_with_accounts(&names).await;
         let url = server.url();
         let (bridge_port, web_port) = (free_port(), free_port());
         let deployment = Self {
@@ -88,6 +92,7 @@ async fn state(port: u16, cluster: &str, shard: usize) -> Option<char> {
 
 fn aggregator(url: &str, bots: &str) -> Process {
     Process::of("glance-aggregator")
+        .user("aggregator")
         .env("GLANCE_NATS_URL", url)
         .env("GLANCE_BOTS", bots)
         .start()
@@ -95,6 +100,7 @@ fn aggregator(url: &str, bots: &str) -> Process {
 
 fn bridge(url: &str, port: u16) -> Process {
     Process::of("glance-bridge")
+        .user("bridge")
         .env("GLANCE_NATS_URL", url)
         .env("GLANCE_BRIDGE_HOST", "127.0.0.1")
         .env("GLANCE_BRIDGE_PORT", port.to_string())
@@ -103,6 +109,7 @@ fn bridge(url: &str, port: u16) -> Process {
 
 fn web(url: &str, port: u16) -> Process {
     Process::of("glance-web")
+        .user("web")
         .env("GLANCE_NATS_URL", url)
         .env("GLANCE_HOST", "127.0.0.1")
         .env("GLANCE_PORT", port.to_string())

@@ -17,7 +17,7 @@ use glance_tests::{
         ledger::{Ledger, Picture, TIMEOUT},
         system::{Shape, System, connect},
         views,
-        voice::Ways,
+        voice::{Clients, Ways},
         watch::Watch,
     },
 };
@@ -49,7 +49,7 @@ async fn a_link_that_flaps_hides_no_dead_shard_and_flags_no_other() {
     let ledger = Ledger::new(complaints.clone());
     let system = System::start(Shape::default(), &complaints).await;
     let mut watch = Watch::start(&system.client, &system.webs, &ledger, &complaints).await;
-    let bots = connect(&system.broker.url()).await;
+    let bots = Clients::with_accounts(&system.broker.url()).await;
     let bridges = system.bridges.iter().map(|bridge| bridge.port).collect();
     let ways = Ways::new(bots, bridges, complaints.clone());
     let fleet = Fleet::start(ways, ledger.clone(), 1).await;
@@ -104,7 +104,11 @@ async fn a_cluster_of_brokers_may_lose_each_node() {
     let client = connect(&url).await;
     eventually(LIMIT, async || views::table(&client).await).await;
     let mut watch = Watch::start(&client, &[], &ledger, &complaints).await;
-    let ways = Ways::new(connect(&url).await, vec![bridge_port], complaints.clone());
+    let ways = Ways::new(
+        Clients::Shared(connect(&url).await),
+        vec![bridge_port],
+        complaints.clone(),
+    );
     let fleet = Fleet::start(ways, ledger.clone(), 1).await;
 
     for node in 0..3 {

@@ -26,7 +26,7 @@ async fn from_a_report_to_a_viewers_frame() {
     );
 
     // A plain publish, without an acknowledgement and without anything of ours.
-    let client = deployment.server.client().await;
+    let client = deployment.server.client_of("main").await;
     let subject = "glance.main.1.state";
     client.publish(subject, "Resuming".into()).await.unwrap();
     client.flush().await.unwrap();

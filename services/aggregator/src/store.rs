@@ -48,8 +48,7 @@ impl Store {
         open_stream(jetstream, changes_config(replicas)).await?;
         let (table, _) = open_bucket(jetstream, table_config(replicas)).await?;
         let (lease, lease_created) = open_bucket(jetstream, lease_config(replicas)).await?;
-        let notices = bucket_config(bucket::NOTICES, NOTICES_BYTES_MAX, replicas);
-        open_bucket(jetstream, notices).await?;
+        open_bucket(jetstream, notices_config(replicas)).await?;
         let info = states
             .get_info()
             .await
@@ -168,6 +167,18 @@ fn lease_config(replicas: usize) -> kv::Config {
             headers_only: false,
         }),
         ..bucket_config(bucket::LEASE, LEASE_BYTES_MAX, replicas)
+    }
+}
+
+/// The web replicas are told of each change.
+fn notices_config(replicas: usize) -> kv::Config {
+    kv::Config {
+        republish: Some(Republish {
+            source: format!("$KV.{}.>", bucket::NOTICES),
+            destination: subject::NOTICES_FILTER.into(),
+            headers_only: true,
+        }),
+        ..bucket_config(bucket::NOTICES, NOTICES_BYTES_MAX, replicas)
     }
 }
 

@@ -24,6 +24,7 @@ async fn start_bridge(server: &NatsServer, listener: TcpListener) -> Bridge {
     let shutdown = Shutdown::new();
     let options = BrokerOptions {
         nats_url: Some(server.url().parse().unwrap()),
+        ..BrokerOptions::default()
     };
     let broker = Broker::connect("test", &options, &shutdown).await.unwrap();
     let environment = Environment::from_pairs([("GLANCE_PASSPHRASE", PASSPHRASE)]);

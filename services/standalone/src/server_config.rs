@@ -15,6 +15,9 @@ const LISTEN: &str = "listen: \"0.0.0.0:4222\"";
 /// The variable of the template that stands for the folder of the store.
 const STORE: &str = "store_dir: $GLANCE_NATS_STORE";
 
+/// Where the accounts of the template begin.
+const ACCOUNTS: &str = "\n# ---- Who may do what.";
+
 /// What is put before the template. The server's log goes into ours, which has its own times.
 const HEAD: &str = "# Written by glance at each start: changes to this file are lost.\n\
     server_name: glance\nlogtime: false\n\n";
@@ -28,7 +31,9 @@ pub(crate) fn configuration(port: u16, store: &Path) -> Result<String, ConfigErr
             "the name is not UTF-8, which nats-server does not understand; name another folder",
         ));
     };
-    let text = TEMPLATE
+    let settings = TEMPLATE.split_once(ACCOUNTS);
+    let text = settings
+        .map_or(TEMPLATE, |(settings, _)| settings)
         .replace(LISTEN, &format!("listen: \"127.0.0.1:{port}\""))
         .replace(STORE, &format!("store_dir: {}", quoted(store)));
     Ok(format!("{HEAD}{text}"))
@@ -59,6 +64,7 @@ mod tests {
     fn the_template_holds_what_is_replaced() {
         assert_eq!(TEMPLATE.matches(LISTEN).count(), 1);
         assert_eq!(TEMPLATE.matches(STORE).count(), 1);
+        assert_eq!(TEMPLATE.matches(ACCOUNTS).count(), 1);
     }
 
     #[test]
@@ -67,5 +73,9 @@ mod tests {
         assert!(text.contains("\nlisten: \"127.0.0.1:4223\"\n"), "{text}");
         assert!(text.contains(r#"store_dir: "/data/a \"b\"\\c""#), "{text}");
         assert!(!text.contains("0.0.0.0"), "{text}");
+        assert!(
+            !text.contains("accounts") && !text.contains("PASSWORD"),
+            "{text}"
+        );
     }
 }

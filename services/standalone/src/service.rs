@@ -56,6 +56,7 @@ pub async fn run(options: Options, context: Context) -> anyhow::Result<()> {
     let mut child = started?;
     let broker = BrokerOptions {
         nats_url: Some(child.url().parse()?),
+        ..BrokerOptions::default()
     };
     let result = tokio::select! {
         result = serve(&options, &broker, authorization, &context, listener) => result,

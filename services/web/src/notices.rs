@@ -1,16 +1,17 @@
 //! Follows the operators' notices.
 //!
-//! Their bucket republishes nothing, but every put is a message that a plain
-//! subscription hears. It says that something changed; what, the keys say.
+//! Their bucket republishes what is put into it, and one that an earlier version made does not, but there the put itself
+//! is heard. Either says that something changed; what, the keys say.
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::{Subscriber, jetstream::kv::Operation};
-use futures::{StreamExt as _, TryStreamExt as _};
+use async_nats::jetstream::kv::Operation;
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use glance_protocol::{
     Notice,
     bucket::{self, NoticeKey},
     feed::{Maintenance, Notices},
+    subject,
 };
 use glance_runner::{Broker, Link, Shutdown, clock::unix_ms};
 use tokio::{sync::watch, time::timeout};
@@ -42,8 +43,13 @@ pub(crate) async fn follow(
 async fn follow_for_ever(broker: Broker, sender: watch::Sender<Arc<Notices>>) {
     let mut link = broker.link();
     let prefix = format!("$KV.{}.", bucket::NOTICES);
-    let mut puts = match broker.client.subscribe(format!("{prefix}>")).await {
-        Ok(puts) => puts,
+    let client = &broker.client;
+    let puts = tokio::try_join!(
+        client.subscribe(format!("{prefix}>")),
+        client.subscribe(subject::NOTICES_FILTER),
+    );
+    let mut puts = match puts {
+        Ok((put, republished)) => stream::select(put, republished),
         Err(cause) => {
             warn!("notices are not followed: {cause}");
             return;
@@ -89,7 +95,7 @@ fn next_end(notices: &Notices) -> Option<Duration> {
 }
 
 /// Waits for a put, and for those that come right after it.
-async fn hear(puts: &mut Subscriber) {
+async fn hear(puts: &mut (impl Stream + Unpin)) {
     if puts.next().await.is_none() {
         // Closed for good; the period is left.
         std::future::pending::<()>().await;

@@ -125,6 +125,7 @@ async fn a_stop_does_not_wait_for_the_broker() {
     let shutdown = Shutdown::new();
     let options = BrokerOptions {
         nats_url: Some(server.url().parse().unwrap()),
+        ..BrokerOptions::default()
     };
     let broker = Broker::connect("test", &options, &shutdown).await.unwrap();
     server.signal(Signal::STOP);

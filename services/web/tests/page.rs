@@ -138,6 +138,7 @@ async fn a_brand_that_is_wrong_is_refused() {
     let shutdown = Shutdown::new();
     let broker = BrokerOptions {
         nats_url: Some(server.url().parse().unwrap()),
+        ..BrokerOptions::default()
     };
     let broker = Broker::connect("test", &broker, &shutdown).await.unwrap();
     let web = Web::start(&broker, &options, &Environment::default(), &shutdown).await;

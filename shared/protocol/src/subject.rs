@@ -15,6 +15,8 @@ pub const HEALTHS_FILTER: &str = "glance.*.*.health";
 pub const CHANGES_FILTER: &str = "glance.*.*.changed";
 /// Everything in the table's bucket and the lease, republished.
 pub const TABLE_FILTER: &str = "glance.table.>";
+/// The operators' notices, republished when they change.
+pub const NOTICES_FILTER: &str = "glance.table.notices.>";
 /// The prefix under which the table's bucket is republished.
 pub const TABLE_PREFIX: &str = "glance.table";
 

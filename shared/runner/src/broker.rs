@@ -1,5 +1,8 @@
 //! The connection to the broker.
 
+mod login;
+mod trial;
+
 use std::{
     sync::{
         Mutex, PoisonError,
@@ -10,17 +13,21 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use async_nats::{
-    Client, ConnectOptions, Event, ServerError,
+    Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerError,
     jetstream::{
         self,
         message::StreamMessage,
         stream::{LastRawMessageError, LastRawMessageErrorKind, Stream},
     },
 };
-use percent_encoding::percent_decode_str;
+use glance_protocol::ConfigError;
 use tokio::{sync::watch, time::timeout};
 use tracing::{info, warn};
 
+use self::{
+    login::{Login, with_certificates},
+    trial::Trial,
+};
 use crate::{BrokerOptions, Shutdown, options::NatsUrl};
 
 /// The oldest nats-server that has what Glance needs.
@@ -72,7 +79,8 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// When the broker is too old. When the shutdown comes first, it is [`Stopped`].
+    /// When the settings of the login contradict each other or a file of theirs cannot be used, and when the broker is
+    /// too old. When the shutdown comes first, it is [`Stopped`].
     pub async fn connect(
         name: &str,
         options: &BrokerOptions,
@@ -82,8 +90,12 @@ impl Broker {
             Some(url) => url.clone(),
             None => URL_DEFAULT.parse()?,
         };
+        let login = Login::from_options(options)?;
+        // Looked at before the wait, so that a mistake is told at once.
+        with_certificates(ConnectOptions::new(), options)?;
+        let trial = Trial::new(name, url.clone(), login.clone(), options);
         let (client, link) = tokio::select! {
-            connected = connect_at_last(name, &url) => connected,
+            connected = connect_at_last(name, &url, &login, &trial) => connected?,
             () = shutdown.requested() => return Err(Stopped.into()),
         };
         let info = client.server_info();
@@ -100,8 +112,10 @@ impl Broker {
             );
         }
         info!(version = info.version, "connected to the broker at {url}");
+        tokio::spawn(remind(link.clone(), url, login));
         let jetstream = jetstream::ContextBuilder::new()
             .timeout(JETSTREAM_TIMEOUT)
+            .api_prefix(options.nats_api_prefix.as_str())
             .build(client.clone());
         Ok(Self {
             client,
@@ -131,11 +145,16 @@ impl Broker {
     }
 }
 
-async fn connect_at_last(name: &str, url: &NatsUrl) -> (Client, watch::Receiver<Link>) {
+async fn connect_at_last(
+    name: &str,
+    url: &NatsUrl,
+    login: &Login,
+    trial: &Trial,
+) -> Result<(Client, watch::Receiver<Link>), ConfigError> {
     let mut reminded: Option<tokio::time::Instant> = None;
     loop {
         let (sender, mut link) = watch::channel(Link::default());
-        let options = with_login(connect_options(name, sender), url);
+        let options = connect_options(trial.options(link.clone())?, name, sender);
         let cause = match options.connect(&url.0[..]).await {
             Ok(client) => {
                 // The event comes right after; without it, every reader would see a second connect.
@@ -143,35 +162,59 @@ async fn connect_at_last(name: &str, url: &NatsUrl) -> (Client, watch::Receiver<
                 if timeout(CONNECT_TIMEOUT, connected).await.is_err() {
                     warn!("the broker's client does not tell its events");
                 }
-                return (client, link);
+                return Ok((client, link));
             }
             Err(cause) => cause,
         };
         if reminded.is_none_or(|at| at.elapsed() >= REMIND) {
-            warn!("waiting for the broker at {url}: {cause}");
+            warn!(
+                "waiting for the broker at {url}: {}",
+                explain(&cause, login)
+            );
             reminded = Some(tokio::time::Instant::now());
         }
         tokio::time::sleep(Duration::from_millis(*RETRY_MS.end())).await;
     }
 }
 
-/// The client ignores what an address says of the user, so it is told.
-fn with_login(options: ConnectOptions, url: &NatsUrl) -> ConnectOptions {
-    let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    let login = url
-        .0
-        .iter()
-        .find_map(|a| Some((a.username()?, a.password())));
-    match login {
-        Some((user, Some(password))) => options.user_and_password(plain(user), plain(password)),
-        Some((token, None)) => options.token(plain(token)),
-        None => options,
+/// Says every now and then that the connection is still away, and what may be wrong: the client tries without a word.
+async fn remind(mut link: watch::Receiver<Link>, url: NatsUrl, login: Login) {
+    while link.wait_for(|link| !link.connected).await.is_ok() {
+        let back = link.wait_for(|link| link.connected || link.closed);
+        match timeout(REMIND, back).await {
+            Ok(Ok(link)) if link.connected => {}
+            Ok(_) => return,
+            Err(_) => warn!(
+                "no connection to the broker at {url} yet; if it runs, check {}",
+                login.settings()
+            ),
+        }
     }
 }
 
-fn connect_options(name: &str, sender: watch::Sender<Link>) -> ConnectOptions {
+/// Why there is no connection. Who is refused is told which settings to look at.
+fn explain(cause: &ConnectError, login: &Login) -> String {
+    match cause.kind() {
+        ConnectErrorKind::AuthorizationViolation => {
+            format!("it refuses the login; check {}", login.settings())
+        }
+        ConnectErrorKind::Authentication => {
+            format!(
+                "the login cannot be made ({cause}); check {}",
+                login.settings()
+            )
+        }
+        _ => cause.to_string(),
+    }
+}
+
+fn connect_options(
+    options: ConnectOptions,
+    name: &str,
+    sender: watch::Sender<Link>,
+) -> ConnectOptions {
     let told = Told::default();
-    ConnectOptions::new()
+    options
         .name(name)
         .ping_interval(PING_INTERVAL)
         .connection_timeout(CONNECT_TIMEOUT)
@@ -191,17 +234,33 @@ fn connect_options(name: &str, sender: watch::Sender<Link>) -> ConnectOptions {
 #[derive(Default)]
 struct Told {
     /// When it last told of dropped messages. A burst of them is one line.
-    dropped: Mutex<Option<Instant>>,
+    drops: Mutex<Option<Instant>>,
+    /// When it last told of a complaint of the broker, and of which.
+    complaint: Mutex<Option<(Instant, String)>>,
     /// Whether it told that nothing may be said on `$SRV`.
     micro: AtomicBool,
 }
 
 impl Told {
-    /// Whether this one begins a burst.
-    fn is_due(&self) -> bool {
-        let mut last = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Whether these dropped messages begin a burst.
+    fn is_new_drop(&self) -> bool {
+        let mut last = self.drops.lock().unwrap_or_else(PoisonError::into_inner);
         let before = last.replace(Instant::now());
         before.is_none_or(|at| at.elapsed() > BURST)
+    }
+
+    /// Whether the broker complains about something else than just before. What is not permitted is tried again and
+    /// again.
+    fn is_new_complaint(&self, complaint: &str) -> bool {
+        let mut last = self
+            .complaint
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if matches!(&*last, Some((at, text)) if text == complaint && at.elapsed() < REMIND) {
+            return false;
+        }
+        *last = Some((Instant::now(), complaint.to_owned()));
+        true
     }
 }
 
@@ -228,7 +287,7 @@ fn note(sender: &watch::Sender<Link>, told: &Told, event: &Event) {
             sender.send_modify(|link| link.connected = false);
         }
         Event::SlowConsumer(_) => {
-            if told.is_due() {
+            if told.is_new_drop() {
                 warn!("messages were dropped: a subscription was not read fast enough");
             }
             sender.send_modify(|link| link.dropped += 1);
@@ -242,7 +301,12 @@ fn note(sender: &watch::Sender<Link>, told: &Told, event: &Event) {
                 warn!("this service is not announced on $SRV, which changes nothing else: {cause}");
             }
         }
-        Event::ServerError(cause) => warn!("the broker reports: {cause}"),
+        Event::ServerError(cause) => {
+            let complaint = cause.to_string();
+            if told.is_new_complaint(&complaint) {
+                warn!("the broker reports: {complaint}");
+            }
+        }
         Event::ClientError(cause) => warn!("the broker's client reports: {cause}"),
         Event::LameDuckMode | Event::Draining => info!("the broker's connection: {event}"),
     }

@@ -7,8 +7,10 @@ use crate::{CommonOptions, options::LogFormat};
 
 /// Sets up logging for the process.
 pub(crate) fn start(options: &CommonOptions) -> Result<(), ConfigError> {
+    // That no connection can be made is told by us, and not twice a second.
+    let client = "async_nats=warn,async_nats::connector=off";
     let filter = EnvFilter::builder()
-        .parse(format!("async_nats=warn,{}", options.log))
+        .parse(format!("{client},{}", options.log))
         .map_err(|error| {
             let problem = format!("{error}; write a level such as 'info'");
             ConfigError::new("GLANCE_LOG", &options.log, problem)

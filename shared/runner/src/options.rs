@@ -1,13 +1,16 @@
 //! Flags that all services share, and how flags and variables are read.
 
+use std::path::PathBuf;
+
 use clap::{
     Parser,
     error::{ContextKind, ContextValue, ErrorKind},
+    parser::ValueSource,
 };
 use glance_protocol::ConfigError;
 
 use crate::{
-    Environment,
+    Environment, Secret,
     metrics::{self, MetricsAddress},
 };
 
@@ -63,6 +66,94 @@ pub struct BrokerOptions {
         value_name = "URL"
     )]
     pub nats_url: Option<NatsUrl>,
+
+    /// The user to log in as at the broker. The password is GLANCE_NATS_PASSWORD, which is no flag, or in a file.
+    #[arg(long, env = "GLANCE_NATS_USER", value_name = "NAME")]
+    pub nats_user: Option<String>,
+
+    /// The user's password. Not a flag, as flags are visible to every user of the machine: it is taken from the
+    /// variable alone, and [`parse`] refuses it elsewhere.
+    #[arg(env = "GLANCE_NATS_PASSWORD", hide = true, hide_env_values = true)]
+    pub nats_password: Option<Secret>,
+
+    /// A file with the user's password. As the other files, it is read again at each connection.
+    #[arg(long, env = "GLANCE_NATS_PASSWORD_FILE", value_name = "FILE")]
+    pub nats_password_file: Option<PathBuf>,
+
+    /// A file with the seed of an nkey to log in with, instead of a user and a password.
+    #[arg(long, env = "GLANCE_NATS_NKEY", value_name = "FILE")]
+    pub nats_nkey: Option<PathBuf>,
+
+    /// A credentials file (`.creds`: a JWT and its seed) to log in with, instead of a user and a password.
+    #[arg(long, env = "GLANCE_NATS_CREDS", value_name = "FILE")]
+    pub nats_creds: Option<PathBuf>,
+
+    /// A file with the certificates (PEM) of who may sign the broker's, instead of the system's. Connections are encrypted.
+    #[arg(long, env = "GLANCE_NATS_CA", value_name = "FILE")]
+    pub nats_ca: Option<PathBuf>,
+
+    /// A file with the certificate (PEM) to show the broker.
+    #[arg(long, env = "GLANCE_NATS_CERT", value_name = "FILE")]
+    pub nats_cert: Option<PathBuf>,
+
+    /// A file with the key (PEM) of that certificate.
+    #[arg(long, env = "GLANCE_NATS_KEY", value_name = "FILE")]
+    pub nats_key: Option<PathBuf>,
+
+    /// Where questions about streams are asked. Another prefix than the broker's own when the streams belong to
+    /// another account: `GLANCE.API` with the accounts of nats.conf.
+    #[arg(
+        long,
+        env = "GLANCE_NATS_API_PREFIX",
+        value_name = "SUBJECT",
+        default_value_t
+    )]
+    pub nats_api_prefix: ApiPrefix,
+}
+
+/// The prefix of the subjects of JetStream's API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiPrefix(String);
+
+impl ApiPrefix {
+    /// As NATS writes it, without a dot at the end.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for ApiPrefix {
+    fn default() -> Self {
+        Self("$JS.API".to_owned())
+    }
+}
+
+impl std::fmt::Display for ApiPrefix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for ApiPrefix {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let is_token = |token: &str| {
+            !token.is_empty()
+                && token
+                    .bytes()
+                    .all(|b| b.is_ascii_graphic() && b != b'*' && b != b'>')
+        };
+        if text.len() <= 128 && text.split('.').all(is_token) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(ConfigError::new(
+            "GLANCE_NATS_API_PREFIX",
+            text,
+            "is no prefix of subjects; write one without wildcards, such as 'GLANCE.API'",
+        ))
+    }
 }
 
 /// The addresses of the broker. `Debug` hides passwords.
@@ -120,6 +211,9 @@ pub enum LogFormat {
     Json,
 }
 
+/// The options that are taken from variables alone.
+const SECRETS: [&str; 1] = ["nats_password"];
+
 /// Why the options could not be read.
 pub(crate) enum OptionsError {
     /// Help or the version was asked for; not an error.
@@ -136,6 +230,7 @@ pub(crate) fn parse<O: Parser>(
     let mut command = with_environment(O::command(), environment);
     command
         .try_get_matches_from_mut(arguments)
+        .and_then(without_positional)
         .and_then(|matches| O::from_arg_matches(&matches))
         .map_err(refused::<O>)
 }
@@ -171,6 +266,20 @@ pub(crate) fn health_to_check<O: Parser>(
             format!("is required for {CHECK_HEALTH}; set it to the same as for the one that runs"),
         ))),
     }
+}
+
+/// No program takes anything but flags: an argument that has none stands for a secret, which only the environment may
+/// hold.
+fn without_positional(matches: clap::ArgMatches) -> Result<clap::ArgMatches, clap::Error> {
+    let given =
+        |id: &&clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+    let is_secret = |id: &clap::Id| SECRETS.contains(&id.as_str());
+    if matches.ids().filter(given).any(is_secret) {
+        // Not repeated: it may be one.
+        let problem = "unexpected argument; flags begin with '--'";
+        return Err(clap::Error::raw(ErrorKind::UnknownArgument, problem));
+    }
+    Ok(matches)
 }
 
 /// Lets the environment decide what an unset flag is. clap itself would take an

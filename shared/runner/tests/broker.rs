@@ -14,6 +14,7 @@ const LIMIT: Duration = Duration::from_secs(15);
 fn options(url: &str) -> BrokerOptions {
     BrokerOptions {
         nats_url: Some(url.parse().unwrap()),
+        ..BrokerOptions::default()
     }
 }
 

@@ -20,6 +20,7 @@
     reason = "only tests use this crate, and a test that cannot go on has failed"
 )]
 
+mod accounts;
 mod child;
 mod nats_cluster;
 mod nats_server;
@@ -30,6 +31,7 @@ mod server_program;
 mod waiting;
 mod workspace;
 
+pub use accounts::password;
 pub use nats_cluster::NatsCluster;
 pub use nats_server::NatsServer;
 pub use ports::free_port;

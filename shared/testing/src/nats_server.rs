@@ -12,10 +12,7 @@ use tokio::net::TcpStream;
 
 use crate::child::{OwnedChild, command};
 use crate::waiting::POLL_INTERVAL;
-use crate::{free_port, nats_server_program};
-
-/// The configuration that operators run, so that the tests run with it too.
-const CONFIGURATION: &str = include_str!("../../../nats.conf");
+use crate::{accounts, accounts::password, free_port, nats_server_program};
 
 /// Bound on a start and on an orderly end.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -29,6 +26,10 @@ pub(crate) const PORTS_TRIED_MAX: usize = 5;
 pub struct NatsServer {
     port: u16,
     folder: TempDir,
+    /// `nats.conf`, with or without its accounts.
+    base: String,
+    /// The bots that have accounts.
+    bots: Vec<String>,
     /// What the configuration has beside `nats.conf`, at every start.
     extra: String,
     /// Nothing while the server is stopped.
@@ -51,19 +52,35 @@ impl NatsServer {
     ///
     /// As `start` does.
     pub async fn start_with(extra: &str) -> Self {
-        let mut server = Self::prepare(extra);
+        Self::prepare(extra).start_at_last().await
+    }
+
+    /// Like [`start`](Self::start), with the accounts of `nats.conf` and one for each of these bots. The password of
+    /// each user is [`password`](crate::password).
+    ///
+    /// # Panics
+    ///
+    /// As `start` does.
+    pub async fn start_with_accounts(bots: &[&str]) -> Self {
+        let mut server = Self::prepare("");
+        server.base = accounts::closed(bots);
+        server.bots = bots.iter().map(ToString::to_string).collect();
+        server.configure("");
+        server.start_at_last().await
+    }
+
+    async fn start_at_last(mut self) -> Self {
+        let server = &mut self;
         for _ in 1..PORTS_TRIED_MAX {
             match server.try_start(true).await {
                 Err(log) if log.contains("address already in use") => server.port = free_port(),
                 started => {
-                    return started
-                        .map(|()| server)
-                        .unwrap_or_else(|log| panic!("{log}"));
+                    return started.map(|()| self).unwrap_or_else(|log| panic!("{log}"));
                 }
             }
         }
         server.restart().await;
-        server
+        self
     }
 
     /// A server that is not started yet.
@@ -71,6 +88,8 @@ impl NatsServer {
         let server = Self {
             port: free_port(),
             folder: TempDir::with_prefix("glance-nats-").expect("a temporary directory"),
+            base: accounts::open(),
+            bots: Vec::new(),
             extra: extra.to_owned(),
             child: None,
         };
@@ -110,6 +129,18 @@ impl NatsServer {
         async_nats::connect(self.url())
             .await
             .expect("a client connects to the test's nats-server")
+    }
+
+    /// A connected client of one of the users in `nats.conf`, or of a bot.
+    ///
+    /// # Panics
+    ///
+    /// When the server cannot be reached, or does not know the user.
+    pub async fn client_of(&self, user: &str) -> async_nats::Client {
+        async_nats::ConnectOptions::with_user_and_password(user.to_owned(), password(user))
+            .connect(self.url())
+            .await
+            .expect("a user connects to the test's nats-server")
     }
 
     /// Kills the server as a crash would (SIGKILL), and waits for its end. The store stays.
@@ -207,7 +238,7 @@ impl NatsServer {
     fn configure(&self, more: &str) {
         fs::write(
             self.folder.path().join("nats.conf"),
-            format!("{CONFIGURATION}\n{}\n{more}\n", self.extra),
+            format!("{}\n{}\n{more}\n", self.base, self.extra),
         )
         .expect("the configuration can be written");
     }
@@ -227,6 +258,7 @@ impl NatsServer {
             .arg(self.folder.path().join("nats.conf"))
             .args(["--addr", "127.0.0.1", "--port", &self.port.to_string()])
             .env("GLANCE_NATS_STORE", self.folder.path().join("store"))
+            .envs(accounts::variables(&self.bots))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);

@@ -13,9 +13,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::binary;
 use crate::child::{OwnedChild, command};
 use crate::waiting::POLL_INTERVAL;
+use crate::{accounts::password, binary};
 
 /// How many lines of output are kept; older ones are dropped.
 const LINES_MAX: usize = 20_000;
@@ -224,6 +224,18 @@ impl ProcessBuilder {
         self.environment
             .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
         self
+    }
+
+    /// Lets a program of ours log in at a broker that has the accounts of `nats.conf`, as `aggregator`, `bridge` or `web`.
+    #[must_use]
+    pub fn user(self, role: &str) -> Self {
+        let program = self
+            .env("GLANCE_NATS_USER", role)
+            .env("GLANCE_NATS_PASSWORD", password(role));
+        match role {
+            "aggregator" => program,
+            _ => program.env("GLANCE_NATS_API_PREFIX", "GLANCE.API"),
+        }
     }
 
     /// Puts a `.env` file with this text into the working directory.

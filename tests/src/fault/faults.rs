@@ -6,8 +6,9 @@ use std::{
     time::Duration,
 };
 
-use glance_testing::{Flow, Signal};
+use glance_testing::{Flow, Signal, password};
 use rand::{RngExt as _, rngs::StdRng};
+use serde_json::json;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,
@@ -260,7 +261,8 @@ impl Stage {
         for attempt in 1..=FLOODS_MAX {
             let before = self.system.drops();
             self.system.aggregators[leader].pause();
-            let sent = pour(self.system.broker.port(), &subject, attempt * FLOOD).await;
+            let port = self.system.broker.port();
+            let sent = pour(port, shard.cluster, &subject, attempt * FLOOD).await;
             if let Err(cause) = sent {
                 self.complaints
                     .raise(Rule::NoFault, format!("no flood: {cause}"));
@@ -312,9 +314,10 @@ impl Stage {
 
 /// Publishes so many empty messages as fast as the broker takes them: in the protocol itself, since a pause of more
 /// than a moment would be another fault.
-async fn pour(port: u16, subject: &str, count: usize) -> std::io::Result<()> {
+async fn pour(port: u16, bot: &str, subject: &str, count: usize) -> std::io::Result<()> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let mut text = "CONNECT {\"verbose\":false}\r\n".to_owned();
+    let login = json!({"verbose": false, "user": bot, "pass": password(bot)});
+    let mut text = format!("CONNECT {login}\r\n");
     text.push_str(&format!("PUB {subject} 0\r\n\r\n").repeat(count));
     text.push_str("PING\r\n");
     let (reader, mut writer) = stream.split();

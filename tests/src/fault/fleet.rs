@@ -29,6 +29,8 @@ use super::{
 
 /// What the aggregators are configured with.
 pub const BOTS: &str = "main:48;demo:3;grows:auto";
+/// The names in it. Each bot has an account at the broker.
+pub const NAMES: [&str; 3] = ["main", "demo", GROWS];
 /// The bot whose size is learned.
 pub const GROWS: &str = "grows";
 const CONFIGURED: [(&str, u32); 2] = [("main", 48), ("demo", 3)];
@@ -193,6 +195,8 @@ impl Fleet {
         }
     }
 
+    /// The names in it. Each bot has an account at the broker.
+    pub const NAMES: [&str; 3] = ["main", "demo", GROWS];
     /// The bot whose size is learned gets another one.
     pub fn resize(&self) {
         let before = self.ways.claimed.load(Relaxed).max(1);

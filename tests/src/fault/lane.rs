@@ -21,10 +21,10 @@ use super::{
     ledger::Ledger,
     plan::{Kind, Round},
     report::{Failure, Tally},
-    system::{Shape, System, connect},
+    system::{Shape, System},
     viewer::{Dialect, Watcher, Watching},
     views,
-    voice::Ways,
+    voice::{Clients, Ways},
     watch::Watch,
 };
 
@@ -63,7 +63,7 @@ impl Lane {
         let ledger = Ledger::new(complaints.clone());
         let system = System::start(shape, &complaints).await;
         let watch = Watch::start(&system.client, &system.webs, &ledger, &complaints).await;
-        let bots = connect(&system.broker.url()).await;
+        let bots = Clients::with_accounts(&system.broker.url()).await;
         let bridges = system.bridges.iter().map(|bridge| bridge.port).collect();
         let ways = Ways::new(bots, bridges, complaints.clone());
         let fleet = Fleet::start(ways, ledger.clone(), seed).await;

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use async_nats::Client;
+use async_nats::{Client, ConnectOptions};
 use glance_protocol::{Lease, bucket};
 use glance_runner::fault::Mutation;
-use glance_testing::{NatsServer, Process, Proxy, binary, free_port};
+use glance_testing::{NatsServer, Process, Proxy, binary, free_port, password};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::{
     complaint::{Complaints, Rule},
-    fleet::BOTS,
+    fleet::{BOTS, NAMES},
     ledger::TIMEOUT,
     service::Service,
     within,
@@ -73,8 +73,8 @@ impl System {
     /// Starts everything, and waits until it is ready.
     pub async fn start(shape: Shape, complaints: &Complaints) -> Self {
         check_build();
-        let broker = NatsServer::start().await;
-        let client = connect(&broker.url()).await;
+        let broker = NatsServer::start_with_accounts(&NAMES).await;
+        let client = connect_as(&broker.url(), Some("aggregator")).await;
         let clocks = TempDir::with_prefix("glance-clocks-").expect("a temporary directory");
         let mut system = Self {
             aggregators: Vec::new(),
@@ -120,6 +120,7 @@ impl System {
             free_port()
         };
         let mut builder = Process::of(&format!("glance-{program}"))
+            .user(program)
             .env("GLANCE_BOTS", BOTS)
             .env("GLANCE_HEALTH_TIMEOUT", TIMEOUT.as_secs().to_string())
             .env("GLANCE_HOST", "127.0.0.1")
@@ -214,8 +215,17 @@ pub async fn lease(client: &Client) -> Option<Lease> {
 
 /// A client that comes back as fast as our services do. Several addresses are separated by commas.
 pub async fn connect(url: &str) -> Client {
+    connect_as(url, None).await
+}
+
+/// The same, as a user of nats.conf.
+pub async fn connect_as(url: &str, user: Option<&str>) -> Client {
     let addresses: Vec<&str> = url.split(',').collect();
-    let options = async_nats::ConnectOptions::new()
+    let options = match user {
+        Some(user) => ConnectOptions::with_user_and_password(user.to_owned(), password(user)),
+        None => ConnectOptions::new(),
+    };
+    let options = options
         .ping_interval(Duration::from_secs(5))
         .max_reconnects(None)
         .reconnect_delay_callback(|_| Duration::from_millis(100));

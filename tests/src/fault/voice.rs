@@ -1,6 +1,7 @@
 //! The ways in which a shard speaks: over NATS, and over HTTP through the bridges.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -17,7 +18,9 @@ use crate::http::{Answer, ask};
 
 use super::{
     complaint::{Complaints, Rule},
+    fleet::NAMES,
     ledger::Address,
+    system::connect_as,
 };
 
 /// A bridge promises an answer within 2 s; a busy machine adds to that.
@@ -54,11 +57,38 @@ impl Taken {
     }
 }
 
+/// How the bots reach the broker.
+#[derive(Debug)]
+pub enum Clients {
+    /// Each with its own account.
+    Accounts(BTreeMap<&'static str, Client>),
+    /// All of them through one connection, at a broker without accounts.
+    Shared(Client),
+}
+
+impl Clients {
+    /// A connection for each bot, which may report for no other.
+    pub async fn with_accounts(url: &str) -> Self {
+        let mut clients = BTreeMap::new();
+        for name in NAMES {
+            clients.insert(name, connect_as(url, Some(name)).await);
+        }
+        Self::Accounts(clients)
+    }
+
+    fn of(&self, cluster: &str) -> &Client {
+        match self {
+            Self::Accounts(clients) => &clients[cluster],
+            Self::Shared(client) => client,
+        }
+    }
+}
+
 /// What all voices share.
 #[derive(Debug)]
 pub struct Ways {
-    /// The bots' own connection to the broker.
-    pub client: Client,
+    /// The bots' own connections to the broker.
+    pub clients: Clients,
     /// Where the bridges listen. The requests of a shard go to one after another, as behind a balancer.
     pub bridges: Vec<u16>,
     /// The size that the bot without a configured size claims.
@@ -74,11 +104,11 @@ pub struct Ways {
 }
 
 impl Ways {
-    /// Voices through this client and these bridges.
+    /// Voices through these clients and these bridges.
     #[must_use]
-    pub fn new(client: Client, bridges: Vec<u16>, complaints: Complaints) -> Self {
+    pub fn new(clients: Clients, bridges: Vec<u16>, complaints: Complaints) -> Self {
         Self {
-            client,
+            clients,
             bridges,
             claimed: Arc::default(),
             complaints,
@@ -126,7 +156,10 @@ impl Ways {
 
     async fn request(&self, address: Address, state: State) -> bool {
         let body = self.body(address, Some(state)).to_bytes();
-        let request = self.client.request(subject(address, true), body.into());
+        let request = self
+            .clients
+            .of(address.cluster)
+            .request(subject(address, true), body.into());
         let Ok(Ok(answer)) = timeout(ACK_MAX, request).await else {
             return false;
         };
@@ -136,7 +169,10 @@ impl Ways {
 
     async fn publish(&self, address: Address) -> bool {
         let body = self.body(address, None).to_health_bytes();
-        let publish = self.client.publish(subject(address, false), body.into());
+        let publish = self
+            .clients
+            .of(address.cluster)
+            .publish(subject(address, false), body.into());
         matches!(timeout(ACK_MAX, publish).await, Ok(Ok(())))
     }
 

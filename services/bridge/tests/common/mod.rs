@@ -192,6 +192,7 @@ impl TestBridge {
         let shutdown = Shutdown::new();
         let broker = BrokerOptions {
             nats_url: Some(url.parse().unwrap()),
+            ..BrokerOptions::default()
         };
         let broker = Broker::connect("test", &broker, &shutdown).await.unwrap();
         let environment = Environment::from_pairs([("GLANCE_PASSPHRASE", passphrase)]);

@@ -226,6 +226,7 @@ impl Service {
         let shutdown = Shutdown::new();
         let broker = BrokerOptions {
             nats_url: Some(server.url().parse().unwrap()),
+            ..BrokerOptions::default()
         };
         let broker = Broker::connect("test", &broker, &shutdown).await.unwrap();
         let environment = Environment::default();
