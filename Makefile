@@ -17,12 +17,14 @@ BENCH_PAGE ?=
 FUZZ ?=
 # More flags for the long run of the fault suite: tests/tests/faults.rs lists them.
 SOAK ?=
+# Where compose-test takes base images from: registry, or stand-in (made here, see tests/compose/images.sh).
+IMAGES ?= registry
 # The folder of what cargo builds.
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 PAGE_TESTS = $(wildcard web/tests/*.test.js)
 BROWSER_TESTS = $(wildcard tests/browser/*.test.js)
-SHELL_SCRIPTS = $(wildcard scripts/*.sh) .ci/run
+SHELL_SCRIPTS = $(wildcard scripts/*.sh tests/compose/*.sh deploy/*/*.sh) .ci/run
 
 .PHONY: help
 help: ## List what can be made
@@ -87,6 +89,14 @@ soak: test-programs ## Many rounds of faults: each kind 30 times, in about half 
 .PHONY: test-oldest
 test-oldest: ## The tests on the oldest nats-server that can be fetched
 	$(MAKE) test NATS=oldest
+
+.PHONY: compose-test
+compose-test: ## Build and run compose.yaml, where a Docker engine is; not part of the tests
+	@tests/compose/run.sh $(IMAGES)
+
+.PHONY: check-manifests
+check-manifests: ## Check deploy/ and compose.yaml against schemas and each other
+	@scripts/check-manifests.sh
 
 .PHONY: test-tools
 test-tools: need-test-tools tests/node_modules/.package-lock.json
