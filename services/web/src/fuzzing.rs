@@ -23,6 +23,7 @@ use crate::{
     fanout::{Dialect, Fanout},
     handshake,
     history::{History, Question},
+    metrics::Counts,
     mirror::Mirror,
     picture::Picture,
     representation::{Representation, etag_of},
@@ -125,5 +126,6 @@ fn viewer() -> Session {
         fanout,
         build: "x".into(),
         shutdown: Shutdown::new(),
+        counts: Arc::new(Counts::new(1)),
     }
 }

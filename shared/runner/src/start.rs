@@ -113,7 +113,7 @@ fn tell_health(name: &str, address: &MetricsAddress) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
             // Whoever reads this reads the exit code as well.
-            let _ = writeln!(std::io::stderr(), "{name}: {sentence}");
+            let _ = writeln!(stderr(), "{name}: {sentence}");
             ExitCode::from(FAILURE)
         }
     }
