@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use glance_runner::CommonOptions;
+use glance_runner::{CommonOptions, http::HttpOptions};
 
 /// The flags of `glance-bridge`.
 #[derive(Debug, Clone, clap::Parser)]
@@ -17,6 +17,9 @@ pub struct Options {
 
     #[command(flatten)]
     pub(crate) bridge: BridgeOptions,
+
+    #[command(flatten)]
+    pub(crate) http: HttpOptions,
 
     /// The address to listen on.
     #[arg(

@@ -6,7 +6,7 @@ use glance_runner::{
     Broker, CommonOptions, Context, Environment, Metrics, Ready, Reload, Shutdown,
     early::connect_behind,
     health,
-    http::{self, Limits, Routes, json_error},
+    http::{self, Routes, json_error},
     micro,
 };
 use tokio::{sync::watch, time::timeout};
@@ -171,8 +171,17 @@ pub async fn run(options: Options, context: Context) -> anyhow::Result<()> {
     info!("listening on http://{}", listener.local_addr()?);
     let early = routes::unavailable(authorization.clone());
     let nothing_else = early.or(not_found()).unify().boxed();
-    let (broker, listener) =
-        connect_behind(listener, nothing_else, name, &common.broker, &shutdown).await?;
+    let limits = options.http.limits();
+    limits.counts.register(&metrics);
+    let waiting = connect_behind(
+        listener,
+        nothing_else,
+        name,
+        &common.broker,
+        &limits,
+        &shutdown,
+    );
+    let (broker, listener) = waiting.await?;
     metrics.connected(name, &broker);
     let bridge = Bridge::guarded_by(authorization, &broker, &options.bridge, &shutdown);
     bridge.add_metrics(&metrics);
@@ -181,7 +190,7 @@ pub async fn run(options: Options, context: Context) -> anyhow::Result<()> {
     let others = health::routes(bridge.readiness()).or(not_found()).unify();
     let posts = routes::routes(bridge.desk.clone());
     let routes = posts.or(others.boxed()).unify().boxed();
-    http::serve(listener, routes, Limits::default(), shutdown).await;
+    http::serve(listener, routes, limits, shutdown).await;
     bridge.stop().await;
     broker.close().await;
     Ok(())

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use glance_aggregator::AggregatorOptions;
 use glance_bridge::BridgeOptions;
-use glance_runner::CommonOptions;
+use glance_runner::{CommonOptions, http::HttpOptions};
 use glance_web::WebOptions;
 
 /// The flags of `glance`.
@@ -39,6 +39,9 @@ pub struct Options {
 
     #[command(flatten)]
     pub(crate) web: WebOptions,
+
+    #[command(flatten)]
+    pub(crate) http: HttpOptions,
 
     #[command(flatten)]
     pub(crate) own_broker: OwnBrokerOptions,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use glance_bridge::Authorization;
 use glance_protocol::ConfigError;
-use glance_runner::http::{self, Limits};
+use glance_runner::http;
 use glance_runner::{BrokerOptions, Context, Ready, Shutdown};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
@@ -98,13 +98,10 @@ async fn serve(
         .local_addr()
         .context("the listener is gone")?
         .port();
+    let limits = options.http.limits();
+    limits.counts.register(&context.metrics);
     let stop_listening = shutdown.child();
-    let listening = http::serve(
-        listener,
-        services.routes(),
-        Limits::default(),
-        stop_listening.clone(),
-    );
+    let listening = http::serve(listener, services.routes(), limits, stop_listening.clone());
     let listening = tokio::spawn(listening);
 
     let greet = || welcome(options, broker, &authorization, port);

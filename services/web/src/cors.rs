@@ -25,14 +25,20 @@ impl FromStr for Origins {
             _ => {}
         }
         let origins = text.split(',').map(str::trim);
+        let checked = |text: &str| {
+            origin(text).ok_or_else(|| {
+                format!("'{text}' is no origin; write `*`, `none`, or origins such as https://status.example.org, separated by commas")
+            })
+        };
         origins
-            .map(origin)
+            .map(checked)
             .collect::<Result<_, _>>()
             .map(Self::Only)
     }
 }
 
-fn origin(text: &str) -> Result<String, String> {
+/// The origin in small letters; `None` if it is none.
+pub(crate) fn origin(text: &str) -> Option<String> {
     let host = text
         .strip_prefix("https://")
         .or_else(|| text.strip_prefix("http://"));
@@ -42,12 +48,8 @@ fn origin(text: &str) -> Result<String, String> {
                 .chars()
                 .all(|c| c.is_ascii_alphanumeric() || ".-:[]".contains(c))
     };
-    match host {
-        Some(host) if is_host(host) => Ok(text.to_ascii_lowercase()),
-        _ => Err(format!(
-            "'{text}' is no origin; write `*`, `none`, or origins such as https://status.example.org, separated by commas"
-        )),
-    }
+    host.filter(|host| is_host(host))
+        .map(|_| text.to_ascii_lowercase())
 }
 
 impl Origins {

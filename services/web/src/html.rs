@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    OriginRule,
     brand::Brand,
+    policy,
     representation::{Representation, etag_of},
     verdict::{Mood, Verdict},
 };
@@ -21,6 +23,12 @@ pub(crate) struct Template {
     parts: Vec<Part>,
     brand: Brand,
     assets: String,
+    /// What the page may do in a browser.
+    policy: String,
+    /// The same without the rule about frames, which counts in a header alone.
+    inner_policy: String,
+    /// Whether it stands in the page: the host that serves it cannot say it.
+    shows_policy: bool,
     /// What was rendered last, and for which verdict.
     last: Mutex<Option<(Verdict, Arc<Representation>)>>,
 }
@@ -39,6 +47,7 @@ enum Gap {
     Mood,
     Colour,
     Fleet,
+    Policy,
 }
 
 impl Template {
@@ -70,12 +79,41 @@ impl Template {
         }
         text.push_str(rest);
         parts.push(Part::Text(text));
-        Ok(Self {
+        let mut template = Self {
             parts,
             brand,
             assets,
+            policy: String::new(),
+            inner_policy: String::new(),
+            shows_policy: false,
             last: Mutex::new(None),
-        })
+        };
+        template.allow(&OriginRule::NONE, &OriginRule::NONE);
+        Ok(template)
+    }
+
+    /// Lets the page load from, and talk to, further hosts, and be shown in frames.
+    pub(crate) fn allow(&mut self, others: &OriginRule, frames: &OriginRule) {
+        let mut text = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(part) => text.push_str(part),
+                Part::Gap(_) => text.push(policy::GAP),
+            }
+        }
+        self.inner_policy = policy::of(&text, &self.brand.api, others);
+        self.policy = policy::with_frames(&self.inner_policy, frames);
+    }
+
+    /// Puts the policy into the page.
+    pub(crate) fn show_policy(&mut self) {
+        self.shows_policy = true;
+    }
+
+    /// What the page may do in a browser.
+    #[must_use]
+    pub(crate) fn policy(&self) -> &str {
+        &self.policy
     }
 
     /// The whole page with this verdict; the last one is kept.
@@ -88,7 +126,13 @@ impl Template {
             return page.clone();
         }
         let body = self.text(verdict);
-        let etag = etag_of(&Sha256::digest(&body));
+        // Who has the page already keeps the policy that came with it.
+        let etag = etag_of(
+            &Sha256::new()
+                .chain_update(&body)
+                .chain_update(&self.policy)
+                .finalize(),
+        );
         let page = Arc::new(Representation::new(CONTENT_TYPE, body.into(), etag));
         *last() = Some((verdict.clone(), page.clone()));
         page
@@ -118,6 +162,12 @@ impl Template {
             }
             Gap::Mood => out.push_str(verdict.mood.name()),
             Gap::Colour => out.push_str(colour(verdict.mood)),
+            Gap::Policy if self.shows_policy => {
+                out.push_str("<meta http-equiv=\"Content-Security-Policy\" content=\"");
+                push_escaped(out, &self.inner_policy);
+                out.push_str("\">");
+            }
+            Gap::Policy => {}
             Gap::Fleet => {
                 for line in &verdict.lines {
                     out.push_str("<li>");
@@ -150,6 +200,7 @@ fn gap(name: &str) -> Option<Gap> {
         "mood" => Gap::Mood,
         "mood_colour" => Gap::Colour,
         "fleet" => Gap::Fleet,
+        "policy" => Gap::Policy,
         _ => return None,
     })
 }

@@ -19,7 +19,8 @@
 //!   `html`: the verdict in it; `parts`, `bundle`: its many files as few.
 //! * `verdict`: one sentence and one colour for the whole fleet, for `/`, `/plain` and unfurled links.
 //! * `history`: the last transitions of each shard, and the outages.
-//! * `cors`: whose pages may read from another host.
+//! * `cors`, `origins`: whose pages may read from another host, open the feed, or show the page in a frame.
+//! * `policy` (pure), `protection`: what a browser may do with the page, and with all else.
 //! * `metrics`: what is counted, and by which names it is told.
 //! * `web`: starts and stops all of this.
 
@@ -45,10 +46,13 @@ mod mirror;
 mod model;
 mod notices;
 mod options;
+mod origins;
 mod page;
 mod parts;
 mod picture;
 mod plain;
+mod policy;
+mod protection;
 mod reads;
 mod representation;
 mod routes;
@@ -59,5 +63,6 @@ mod web;
 
 pub use cors::Origins;
 pub use options::{Options, WebOptions};
+pub use origins::OriginRule;
 pub use routes::not_found;
 pub use web::{Web, run};

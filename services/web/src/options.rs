@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use glance_runner::CommonOptions;
+use glance_runner::{CommonOptions, http::HttpOptions};
 
-use crate::cors::Origins;
+use crate::{OriginRule, cors::Origins};
 
 /// Flags of the program `glance-web`.
 #[derive(Debug, Clone, clap::Parser)]
@@ -34,6 +34,10 @@ pub struct Options {
     /// Write the finished page to this folder, for a host that only serves files, and end.
     #[arg(long, value_name = "FOLDER")]
     pub export_page: Option<PathBuf>,
+
+    /// Flags of the listener.
+    #[command(flatten)]
+    pub http: HttpOptions,
 
     /// Flags of this service alone.
     #[command(flatten)]
@@ -66,6 +70,33 @@ pub struct WebOptions {
     )]
     pub cors_origins: Origins,
 
+    /// Whose pages may open the feed: `*`, `none`, or `same` (the host that is asked) and origins, separated by commas.
+    #[arg(
+        long,
+        env = "GLANCE_FEED_ORIGINS",
+        value_name = "ORIGINS",
+        default_value = "*"
+    )]
+    pub feed_origins: OriginRule,
+
+    /// Whose pages may show the page in a frame: as for --feed-origins.
+    #[arg(
+        long,
+        env = "GLANCE_FRAME_ORIGINS",
+        value_name = "ORIGINS",
+        default_value = "same"
+    )]
+    pub frame_origins: OriginRule,
+
+    /// Other hosts that a page of your own loads scripts, styles, fonts and pictures from, or talks to.
+    #[arg(
+        long,
+        env = "GLANCE_PAGE_ORIGINS",
+        value_name = "ORIGINS",
+        default_value = "none"
+    )]
+    pub page_origins: OriginRule,
+
     /// The most viewers at the same time.
     #[arg(long, env = "GLANCE_VIEWERS_MAX", value_name = "COUNT", default_value_t = VIEWERS_MAX, value_parser = clap::value_parser!(u32).range(1..))]
     pub viewers_max: u32,
@@ -79,6 +110,9 @@ impl Default for WebOptions {
             page_dir: None,
             brand_dir: None,
             cors_origins: Origins::Everybody,
+            feed_origins: OriginRule::Everybody,
+            frame_origins: OriginRule::SAME,
+            page_origins: OriginRule::NONE,
             viewers_max: VIEWERS_MAX,
         }
     }

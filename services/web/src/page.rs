@@ -53,7 +53,9 @@ impl Page {
     ///
     /// When a folder cannot be read, or what is in it is wrong.
     pub(crate) fn load(options: &WebOptions) -> Result<Self, ConfigError> {
-        Self::of(read(options)?, Host::This)
+        let mut page = Self::of(read(options)?, Host::This)?;
+        page.allow(options);
+        Ok(page)
     }
 
     /// The same page for a host that only serves files.
@@ -62,7 +64,10 @@ impl Page {
     ///
     /// As [`Self::load`].
     pub(crate) fn load_for_export(options: &WebOptions) -> Result<Self, ConfigError> {
-        Self::of(read(options)?, Host::Another)
+        let mut page = Self::of(read(options)?, Host::Another)?;
+        page.allow(options);
+        page.index.show_policy();
+        Ok(page)
     }
 
     fn of(mut files: BTreeMap<String, Bytes>, host: Host) -> Result<Self, ConfigError> {
@@ -104,6 +109,17 @@ impl Page {
     #[must_use]
     pub(crate) fn build(&self) -> Arc<str> {
         self.build.clone()
+    }
+
+    fn allow(&mut self, options: &WebOptions) {
+        let (others, frames) = (&options.page_origins, &options.frame_origins);
+        self.index.allow(others, frames);
+    }
+
+    /// What it may do in a browser.
+    #[must_use]
+    pub(crate) fn policy(&self) -> &str {
+        self.index.policy()
     }
 
     /// The name that the operator gave it.

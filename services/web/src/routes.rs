@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use glance_runner::http::{Routes, json_error};
+use glance_runner::http::{Forwarded, Routes, json_error};
 use hyper::upgrade::OnUpgrade;
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
@@ -20,7 +20,7 @@ use warp::{
 };
 
 use crate::{
-    Origins,
+    OriginRule, Origins,
     fanout::Dialect,
     handshake,
     history::Question,
@@ -28,6 +28,7 @@ use crate::{
     metrics::{Counts, Refused},
     page::Page,
     picture::Picture,
+    protection::Protection,
     representation::{Representation, is_known, not_modified, set},
     session::Session,
     verdict::Verdict,
@@ -63,6 +64,10 @@ pub(crate) struct State {
     pub history: mpsc::Sender<Asked>,
     /// Whose pages may read from another host.
     pub origins: Origins,
+    /// Whose pages may open the feed.
+    pub feed_origins: OriginRule,
+    /// What browsers are told.
+    pub protection: Protection,
     /// What each viewer's session gets.
     pub session: Session,
     /// One permit for each viewer that there is room for.
@@ -78,6 +83,7 @@ struct Request {
     headers: HeaderMap,
     query: String,
     upgrade: Option<OnUpgrade>,
+    forwarded: Option<Forwarded>,
 }
 
 /// The routes of this service; what is not its own is rejected as not found.
@@ -88,25 +94,26 @@ pub(crate) fn routes(state: Arc<State>) -> Routes {
         .and(warp::header::headers_cloned())
         .and(query)
         .and(warp::ext::optional::<OnUpgrade>())
+        .and(warp::ext::optional::<Forwarded>())
         .and_then(
-            move |path: warp::path::FullPath, method, headers, query, upgrade| {
+            move |path: warp::path::FullPath, method, headers, query, upgrade, forwarded| {
                 let state = state.clone();
                 let request = Request {
                     method,
                     headers,
                     query,
                     upgrade,
+                    forwarded,
                 };
                 async move {
                     let (begun, counts) = (Instant::now(), state.session.counts.clone());
-                    let answer = state.answer(path.as_str(), request).await;
-                    if let Ok(response) = &answer {
-                        let route = Counts::route(path.as_str());
-                        counts
-                            .requests
-                            .note(route, response.status(), begun.elapsed());
-                    }
-                    answer
+                    let mut response = state.clone().answer(path.as_str(), request).await?;
+                    let route = Counts::route(path.as_str());
+                    counts
+                        .requests
+                        .note(route, response.status(), begun.elapsed());
+                    state.protection.add(path.as_str(), &mut response);
+                    Ok::<_, Rejection>(response)
                 }
             },
         )
@@ -116,7 +123,11 @@ pub(crate) fn routes(state: Arc<State>) -> Routes {
 /// What is answered while there is no connection to the broker yet.
 pub(crate) fn starting() -> Routes {
     warp::path::full()
-        .map(|path: warp::path::FullPath| no_table(path.as_str()))
+        .map(|path: warp::path::FullPath| {
+            let mut response = no_table(path.as_str());
+            Protection::default().add("", &mut response);
+            response
+        })
         .boxed()
 }
 
@@ -124,14 +135,21 @@ pub(crate) fn starting() -> Routes {
 pub fn not_found() -> Routes {
     warp::path::full()
         .map(|path: warp::path::FullPath| {
-            if path.as_str().starts_with("/api/") {
-                // Bots and scripts ask there, and expect what the bridge answers.
-                return json_error(StatusCode::NOT_FOUND, "there is nothing here");
-            }
-            let sentence = "There is nothing here. The page is at /, its text at /plain, its data at /api/snapshot.\n";
-            text(StatusCode::NOT_FOUND, sentence.into())
+            let mut response = nothing(path.as_str());
+            Protection::default().add("", &mut response);
+            response
         })
         .boxed()
+}
+
+fn nothing(path: &str) -> Response {
+    if path.starts_with("/api/") {
+        // Bots and scripts ask there, and expect what the bridge answers.
+        return json_error(StatusCode::NOT_FOUND, "there is nothing here");
+    }
+    let sentence =
+        "There is nothing here. The page is at /, its text at /plain, its data at /api/snapshot.\n";
+    text(StatusCode::NOT_FOUND, sentence.into())
 }
 
 impl State {
@@ -291,6 +309,13 @@ impl State {
                 return handshake::refuse(refusal);
             }
         };
+        if !self
+            .feed_origins
+            .permits(&request.headers, request.forwarded.is_some())
+        {
+            let sentence = "Pages of this origin may not open the feed; its operator can allow it with GLANCE_FEED_ORIGINS.\n";
+            return text(StatusCode::FORBIDDEN, sentence.into());
+        }
         let Some(upgrade) = request.upgrade else {
             return handshake::refuse(handshake::Refusal::NotAsked);
         };
@@ -310,13 +335,15 @@ impl State {
             (true, true) => Dialect::PageCompressed,
         };
         let session = self.session.clone();
+        // The viewer stays a connection of the client behind the proxy.
+        let held = (permit, request.forwarded);
         self.sessions.spawn(async move {
             match timeout(UPGRADE_MAX, upgrade).await {
                 Ok(Ok(upgraded)) => Box::pin(session.run(upgraded, dialect)).await,
                 Ok(Err(cause)) => debug!("a viewer left during the handshake: {cause}"),
                 Err(_) => debug!("a viewer took too long for the handshake"),
             }
-            drop(permit);
+            drop(held);
         });
         handshake::accept(&key, dialect == Dialect::PageCompressed)
     }

@@ -10,7 +10,7 @@ use glance_runner::{
     Broker, ConfigError, Context, Environment, Metrics, Ready, Shutdown,
     early::connect_behind,
     health,
-    http::{self, Limits, Routes},
+    http::{self, Routes},
     micro,
 };
 use tokio::{
@@ -30,6 +30,7 @@ use crate::{
     metrics::{self, Counts},
     notices,
     page::Page,
+    protection::Protection,
     routes::{self, State},
     session::Session,
 };
@@ -98,6 +99,8 @@ impl Web {
             shutdown: shutdown.clone(),
         };
         let state = State {
+            protection: Protection::new(page.policy(), &options.frame_origins),
+            feed_origins: options.feed_origins.clone(),
             page,
             history,
             origins: options.cors_origins.clone(),
@@ -192,8 +195,11 @@ pub async fn run(options: Options, context: Context) -> anyhow::Result<()> {
     let listener = http::bind(&options.host, options.port, "GLANCE_HOST, GLANCE_PORT").await?;
     let shutdown = &context.shutdown;
     let broker = &options.common.broker;
+    let limits = options.http.limits();
+    limits.counts.register(&context.metrics);
+    let early = routes::starting();
     let (broker, listener) =
-        connect_behind(listener, routes::starting(), context.name, broker, shutdown).await?;
+        connect_behind(listener, early, context.name, broker, &limits, shutdown).await?;
     metrics.connected(context.name, &broker);
     let web = Web::with_page(&broker, &options.web, page, shutdown).await?;
     web.add_metrics(metrics);
@@ -206,12 +212,7 @@ pub async fn run(options: Options, context: Context) -> anyhow::Result<()> {
         .or(routes::not_found())
         .unify()
         .boxed();
-    let serving = tokio::spawn(http::serve(
-        listener,
-        routes,
-        Limits::default(),
-        shutdown.clone(),
-    ));
+    let serving = tokio::spawn(http::serve(listener, routes, limits, shutdown.clone()));
     shutdown.requested().await;
     web.stop().await;
     serving.await?;

@@ -20,6 +20,7 @@ pub async fn connect_behind(
     early: Routes,
     name: &str,
     options: &BrokerOptions,
+    limits: &Limits,
     shutdown: &Shutdown,
 ) -> anyhow::Result<(Broker, TcpListener)> {
     let listener = listener.into_std()?;
@@ -28,7 +29,7 @@ pub async fn connect_behind(
     let serving = tokio::spawn(http::serve(
         TcpListener::from_std(listener.try_clone()?)?,
         not_ready.or(early).unify().boxed(),
-        Limits::default(),
+        limits.clone(),
         waiting.clone(),
     ));
     let broker = Broker::connect(name, options, shutdown).await;

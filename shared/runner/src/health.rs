@@ -45,6 +45,8 @@ fn answer(method: &Method, ready: Ready) -> Response {
     let headers = response.headers_mut();
     let plain = header::HeaderValue::from_static("text/plain; charset=utf-8");
     headers.insert(header::CONTENT_TYPE, plain);
+    let as_it_is = header::HeaderValue::from_static("nosniff");
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, as_it_is);
     let no_store = header::HeaderValue::from_static("no-store");
     headers.insert(header::CACHE_CONTROL, no_store);
     response

@@ -3,7 +3,14 @@
 //! warp's own server has no header timeout, and its graceful stop neither
 //! awaits nor closes upgraded connections, so hyper is driven here.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+mod clients;
+mod counts;
+mod door;
+mod options;
+mod proxies;
+mod stream;
+
+use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
 
 use glance_protocol::ConfigError;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -11,12 +18,8 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use tokio::{net::TcpListener, time::timeout};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 use warp::{
@@ -26,10 +29,18 @@ use warp::{
 
 use crate::Shutdown;
 
+pub use clients::ClientLimit;
+pub use counts::{Counts, Refused};
+pub use door::Forwarded;
+use door::{Admitted, Door};
+pub use options::HttpOptions;
+pub use proxies::TrustedProxies;
+
 /// What a service answers to requests.
 pub type Routes = warp::filters::BoxedFilter<(Response,)>;
 
-/// The address of the client, in the extensions of each request.
+/// The address of the client, in the extensions of each request. Behind a trusted proxy it is the one that the proxy
+/// tells; the port is the proxy's then.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
@@ -43,10 +54,18 @@ pub struct Limits {
     pub header_bytes_max: usize,
     /// The most header fields of a request.
     pub headers_max: usize,
+    /// How long a client may take nothing of what it is sent. It has to take 4 KiB a second in the long run.
+    pub write_timeout: Duration,
     /// The most connections that are not upgraded.
     pub connections_max: usize,
+    /// The most connections of one client, upgraded ones too.
+    pub clients: ClientLimit,
+    /// Who is believed about the addresses of clients.
+    pub trusted_proxies: TrustedProxies,
     /// How long clients may take after the shutdown to finish what they have begun.
     pub finish_timeout: Duration,
+    /// Where it is counted what is open and what was refused.
+    pub counts: Counts,
 }
 
 impl Default for Limits {
@@ -55,8 +74,12 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(20),
             header_bytes_max: 16 * 1024,
             headers_max: 64,
+            write_timeout: Duration::from_secs(30),
             connections_max: 20_000,
+            clients: ClientLimit::default(),
+            trusted_proxies: TrustedProxies::default(),
             finish_timeout: Duration::from_secs(3),
+            counts: Counts::default(),
         }
     }
 }
@@ -64,8 +87,12 @@ impl Default for Limits {
 const BACKLOG: i32 = 4096;
 /// After a failed accept, which is mostly a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-const REFUSAL: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+/// A client that is gone without a word is noticed after this silence and three questions.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// How long the system keeps for a client what it does not acknowledge, also after we closed.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
 
 /// Opens a listening socket. `variables` names the settings, for the error.
 ///
@@ -101,6 +128,14 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     // A restart must not wait for connections of the process before it.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Each connection inherits what the listening socket has.
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
@@ -112,24 +147,23 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Upgraded connections are not awaited: who upgraded them ends them.
 pub async fn serve(listener: TcpListener, routes: Routes, limits: Limits, shutdown: Shutdown) {
     let tracker = TaskTracker::new();
-    let slots = Arc::new(Semaphore::new(limits.connections_max));
+    let door = Door::new(&limits);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = shutdown.requested() => break,
         };
         match accepted {
-            Ok((stream, peer)) => match slots.clone().try_acquire_owned() {
-                Ok(slot) => {
-                    let connection = Connection { stream, peer, slot };
-                    tracker.spawn(connection.serve(
-                        routes.clone(),
-                        limits.clone(),
-                        shutdown.clone(),
-                    ));
+            Ok((stream, peer)) => {
+                // Answers and frames are small and must not wait for each other.
+                if let Err(cause) = stream.set_nodelay(true) {
+                    debug!("no TCP_NODELAY: {cause}");
                 }
-                Err(_) => refuse(stream),
-            },
+                if let Some(admitted) = door.admit(stream, peer) {
+                    let serving = admitted.serve(routes.clone(), limits.clone(), shutdown.clone());
+                    tracker.spawn(serving);
+                }
+            }
             Err(cause) => {
                 warn!("cannot accept a connection: {cause}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -146,31 +180,19 @@ pub async fn serve(listener: TcpListener, routes: Routes, limits: Limits, shutdo
     }
 }
 
-/// Says that there is no room, without waiting for the client to read it.
-fn refuse(stream: TcpStream) {
-    // A fresh socket has room for these few bytes.
-    let _ = stream.try_write(REFUSAL);
-    drop(stream);
-}
-
-struct Connection {
-    stream: TcpStream,
-    peer: SocketAddr,
-    slot: OwnedSemaphorePermit,
-}
-
-impl Connection {
+impl Admitted {
     async fn serve(self, routes: Routes, limits: Limits, shutdown: Shutdown) {
-        // Answers and frames are small and must not wait for each other.
-        if let Err(cause) = self.stream.set_nodelay(true) {
-            debug!("no TCP_NODELAY: {cause}");
-        }
-        let peer = Peer(self.peer);
+        let origin = self.origin;
         let filter = TowerToHyperService::new(warp::service(routes));
         let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer);
-            let answer = hyper::service::Service::call(&filter, request);
-            async move { answer.await.map_err(|error: Infallible| error) }
+            let signed = origin.sign(&mut request);
+            let answer = signed.map(|()| hyper::service::Service::call(&filter, request));
+            async move {
+                match answer {
+                    Ok(answer) => answer.await.map_err(|error: Infallible| error),
+                    Err(refusal) => Ok(*refusal),
+                }
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -193,6 +215,9 @@ impl Connection {
         };
         if let Err(cause) = result {
             debug!("a connection ended early: {cause}");
+            if cause.is_parse() {
+                limits.counts.refuse(Refused::Malformed);
+            }
         }
         drop(self.slot);
     }

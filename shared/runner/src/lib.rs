@@ -9,7 +9,7 @@
 //! * [`options`]: flags that all services share, and how they are read.
 //! * [`environment`]: variables and the `.env` file; secrets.
 //! * [`broker`]: the connection to NATS.
-//! * [`http`]: the listener, with a limit on everything.
+//! * [`http`]: the listener, with a limit on everything, also for each client.
 //! * [`early`]: answers while the broker is waited for.
 //! * [`health`]: `/healthz` and `/readyz`.
 //! * [`metrics`]: what a service counts, and where it tells it. `health_check`: the flag `--check-health`.

@@ -1,0 +1,188 @@
+//! Rules about the origins of pages (RFC 6454): whose pages may open the feed, show the page in a frame, or be loaded from.
+
+use std::str::FromStr;
+
+use warp::http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::cors;
+
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Which origins are allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OriginRule {
+    /// All of them.
+    Everybody,
+    /// These; none when the list is empty.
+    Only {
+        /// Whether the origin that the page itself comes from is one of them.
+        same: bool,
+        /// The others, such as `https://status.example.org`.
+        others: Vec<String>,
+    },
+}
+
+impl OriginRule {
+    /// No origin at all.
+    pub(crate) const NONE: Self = Self::Only {
+        same: false,
+        others: Vec::new(),
+    };
+    /// The origin of the page itself.
+    pub(crate) const SAME: Self = Self::Only {
+        same: true,
+        others: Vec::new(),
+    };
+}
+
+impl FromStr for OriginRule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.trim() {
+            "*" => return Ok(Self::Everybody),
+            "none" => return Ok(Self::NONE),
+            _ => {}
+        }
+        let (mut same, mut others) = (false, Vec::new());
+        for entry in text.split(',').map(str::trim) {
+            match cors::origin(entry) {
+                _ if entry == "same" => same = true,
+                Some(origin) => others.push(origin),
+                None => {
+                    return Err(format!(
+                        "'{entry}' is no origin; write `*`, `none`, or `same` and origins such as https://status.example.org, separated by commas"
+                    ));
+                }
+            }
+        }
+        Ok(Self::Only { same, others })
+    }
+}
+
+impl OriginRule {
+    /// Whether a request may be answered. One that names no origin comes from a program and not from a page: a rule
+    /// about pages does not stop it. `forwarded` is whether a trusted proxy says to which host it was sent.
+    #[must_use]
+    pub(crate) fn permits(&self, request: &HeaderMap, forwarded: bool) -> bool {
+        let Self::Only { same, others } = self else {
+            return true;
+        };
+        let permitted = |origin: &HeaderValue| {
+            let Ok(origin) = origin.to_str() else {
+                return false;
+            };
+            let is_named = || others.iter().any(|it| it.eq_ignore_ascii_case(origin));
+            *same && is_same(origin, request, forwarded) || is_named()
+        };
+        request.get_all(header::ORIGIN).into_iter().all(permitted)
+    }
+
+    /// The same as sources of a Content Security Policy; empty for no origin.
+    #[must_use]
+    pub(crate) fn sources(&self) -> String {
+        match self {
+            Self::Everybody => "*".to_owned(),
+            Self::Only { same, others } => {
+                let same = same.then_some("'self'").into_iter();
+                let all: Vec<&str> = same.chain(others.iter().map(String::as_str)).collect();
+                all.join(" ")
+            }
+        }
+    }
+}
+
+/// Whether a page comes from the host that it asks. A proxy may have taken the encryption away, so the scheme does not count.
+fn is_same(origin: &str, request: &HeaderMap, forwarded: bool) -> bool {
+    let told = request.get(FORWARDED_HOST).filter(|_| forwarded);
+    let host = told.or_else(|| request.get(header::HOST));
+    let host = host.and_then(|value| value.to_str().ok());
+    // Each proxy of several adds itself behind the host that was asked.
+    let host = host
+        .and_then(|hosts| hosts.split(',').next())
+        .map(str::trim);
+    let Some((scheme, of_page)) = origin.split_once("://") else {
+        return false;
+    };
+    let port = if scheme.eq_ignore_ascii_case("https") {
+        ":443"
+    } else {
+        ":80"
+    };
+    let bare = |host: &str| host.strip_suffix(port).unwrap_or(host).to_ascii_lowercase();
+    host.is_some_and(|host| !host.is_empty() && bare(host) == bare(of_page))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
+        let pairs = pairs.iter().cloned();
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn settings() {
+        for (text, wanted) in [
+            ("*", "*"),
+            ("none", ""),
+            ("same", "'self'"),
+            (
+                "https://a.org, same,http://B:8080",
+                "'self' https://a.org http://b:8080",
+            ),
+        ] {
+            assert_eq!(text.parse::<OriginRule>().unwrap().sources(), wanted);
+        }
+        for wrong in ["", "a.org", "https://a.org/x", "*,same", "https://a.org;x"] {
+            assert!(wrong.parse::<OriginRule>().unwrap_err().contains("same"));
+        }
+    }
+
+    #[test]
+    fn the_same_host_is_the_one_that_was_asked() {
+        let rule: OriginRule = "same".parse().unwrap();
+        for (host, origin, permitted) in [
+            ("a.org", "https://a.org", true),
+            ("A.org:443", "https://a.org", true),
+            ("a.org:80", "http://a.org", true),
+            ("a.org:3000", "http://a.org:3000", true),
+            ("a.org:3000", "http://a.org", false),
+            ("a.org", "https://b.org", false),
+            ("a.org", "https://a.org.b.org", false),
+            ("a.org", "null", false),
+            ("a.org", "", false),
+            ("", "https://", false),
+        ] {
+            let asked = request(&[(header::HOST, host), (header::ORIGIN, origin)]);
+            assert_eq!(rule.permits(&asked, false), permitted, "{host} {origin}");
+        }
+        let told = request(&[
+            (header::HOST, "inside"),
+            (FORWARDED_HOST, "a.org, inside"),
+            (header::ORIGIN, "https://a.org"),
+        ]);
+        assert!(rule.permits(&told, true));
+        // Anybody can send the header.
+        assert!(!rule.permits(&told, false));
+    }
+
+    #[test]
+    fn only_pages_are_asked_where_they_come_from() {
+        let rule: OriginRule = "https://a.org".parse().unwrap();
+        assert!(rule.permits(&HeaderMap::new(), false));
+        assert!(!OriginRule::NONE.permits(&request(&[(header::ORIGIN, "https://a.org")]), false));
+        let two = [
+            (header::ORIGIN, "https://a.org"),
+            (header::ORIGIN, "https://b.org"),
+        ];
+        assert!(rule.permits(&request(&two[..1]), false));
+        assert!(!rule.permits(&request(&two), false));
+        assert!(OriginRule::Everybody.permits(&request(&two), false));
+    }
+}
