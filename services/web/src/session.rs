@@ -233,7 +233,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Viewer<S> {
                 CloseCode::Size,
                 "what you send is too large",
             )),
-            Some(Err(Error::Protocol(_) | Error::Utf8(_))) => Err(End::Close(
+            Some(Err(Error::Utf8(_))) => Err(End::Close(
+                Cause::Wrong,
+                CloseCode::Invalid,
+                "that is no text in UTF-8",
+            )),
+            Some(Err(Error::Protocol(_))) => Err(End::Close(
                 Cause::Wrong,
                 CloseCode::Protocol,
                 "that is no WebSocket frame",

@@ -55,6 +55,20 @@ async fn a_wrong_configuration_is_one_sentence() {
         (["--host", "no.such.host.invalid"], "GLANCE_HOST"),
         (["--port", "many"], "GLANCE_PORT"),
         (["--viewers-max", "0"], "GLANCE_VIEWERS_MAX"),
+        (["--feed-origins", "example.org"], "GLANCE_FEED_ORIGINS"),
+        (
+            ["--frame-origins", "https://a.org/"],
+            "GLANCE_FRAME_ORIGINS",
+        ),
+        (
+            ["--trusted-proxies", "10.0.0.0/33"],
+            "GLANCE_TRUSTED_PROXIES",
+        ),
+        (
+            ["--client-connections-max", "some"],
+            "GLANCE_CLIENT_CONNECTIONS_MAX",
+        ),
+        (["--connections-max", "0"], "GLANCE_CONNECTIONS_MAX"),
     ] {
         let mut program = Process::at(PROGRAM).args(flags).start();
         assert_eq!(

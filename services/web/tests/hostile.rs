@@ -1,0 +1,349 @@
+//! Clients that mean harm, against the real program. After each, it runs, its memory is bounded, and others are served.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+mod support;
+
+use std::{net::SocketAddr, time::Duration};
+
+use glance_protocol::{ShardRow, State};
+use glance_testing::{NatsServer, Process, ProcessBuilder, eventually};
+use support::{Aggregator, LIMIT, Viewer, online, raw};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
+
+const UPGRADE: &str = "GET /api/feed HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+/// Most connections of one address in these tests.
+const CLIENT_MAX: usize = 200;
+/// Memory that a thousand connections may take in a program that is built for tests.
+const SLACK_KIB: u64 = 40 * 1024;
+const ATTACKER: &str = "127.0.0.2";
+
+/// The program, with one who watches it as everybody does.
+struct Scene {
+    _server: NatsServer,
+    aggregator: Aggregator,
+    program: Process,
+    address: SocketAddr,
+    rss_kib: u64,
+    round: usize,
+}
+
+impl Scene {
+    async fn start(set: impl Fn(ProcessBuilder) -> ProcessBuilder) -> Self {
+        let server = NatsServer::start().await;
+        let aggregator = Aggregator::start(&server, &[("main", 64)]).await;
+        let program = Process::at(env!("CARGO_BIN_EXE_glance-web"))
+            .args(["--host", "127.0.0.1", "--port", "0"])
+            .env("GLANCE_NATS_URL", server.url());
+        let mut program = set(program).start();
+        let line = program.wait_for_line("listening on http://", LIMIT).await;
+        let address = line.rsplit("http://").next().unwrap();
+        let address = address.split_whitespace().next().unwrap().parse().unwrap();
+        let mut scene = Self {
+            _server: server,
+            aggregator,
+            program,
+            address,
+            rss_kib: 0,
+            round: 0,
+        };
+        eventually(LIMIT, async || {
+            (get(address, "/readyz").await == 200).then_some(())
+        })
+        .await;
+        scene.others_are_served().await;
+        scene.rss_kib = scene.resident_kib();
+        scene
+    }
+
+    fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.program.id()));
+        let status = status.unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        line.unwrap()
+            .split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap()
+    }
+
+    /// A viewer like any other comes and is told of the next change; the program has not panicked, nor grown.
+    async fn others_are_served(&mut self) {
+        self.round += 1;
+        let state = [State::Online, State::Resuming][self.round % 2];
+        let url = format!("ws://{}/api/feed", self.address);
+        let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+        let mut viewer = Viewer(socket);
+        assert!(viewer.text().await.contains("hello"));
+        let row = ShardRow { state, ..online() };
+        self.aggregator.put("main", 0, vec![row; 64]).await;
+        let wanted = format!(r#""shard":63,"state":{}"#, state.number());
+        while !viewer.text().await.contains(&wanted) {}
+        assert_eq!(get(self.address, "/readyz").await, 200);
+        assert!(self.program.exited().is_none());
+        let output = self.program.output();
+        assert!(!output.contains("panicked"), "{output}");
+        if self.rss_kib > 0 {
+            let grown = self.resident_kib().saturating_sub(self.rss_kib);
+            println!("round {}: {grown} KiB more", self.round);
+            assert!(grown < SLACK_KIB, "{grown} KiB more");
+        }
+    }
+
+    async fn connect(&self, from: &str) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket
+            .bind(SocketAddr::new(from.parse().unwrap(), 0))
+            .unwrap();
+        socket.connect(self.address).await.unwrap()
+    }
+
+    /// Sends bytes, which may be refused before the last of them.
+    async fn send(&self, from: &str, bytes: &[u8]) -> TcpStream {
+        let mut stream = self.connect(from).await;
+        let _ = timeout(LIMIT, stream.write_all(bytes)).await;
+        stream
+    }
+}
+
+async fn get(address: SocketAddr, path: &str) -> u16 {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
+    raw(address, &request).await.status
+}
+
+/// The first bytes that come, or none when the connection ends before.
+async fn begin(stream: &mut TcpStream) -> String {
+    let mut bytes = [0; 12];
+    match timeout(LIMIT, stream.read_exact(&mut bytes)).await.unwrap() {
+        Ok(_) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(_) => String::new(),
+    }
+}
+
+/// A frame with a mask of zeros.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    match u8::try_from(payload.len()) {
+        Ok(length) if length < 126 => bytes.push(0x80 | length),
+        _ => {
+            bytes.push(0x80 | 126);
+            bytes.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
+        }
+    }
+    bytes.extend([0; 4]);
+    bytes.extend(payload);
+    bytes
+}
+
+/// The code of the close frame with which an answer ends.
+fn close_code(bytes: &[u8]) -> Option<u16> {
+    let frames = (4..128).filter_map(|length| bytes.get(bytes.len().checked_sub(length)?..));
+    let mut closes = frames.filter(|it| it[0] == 0x88 && usize::from(it[1]) == it.len() - 2);
+    closes.next().map(|it| u16::from_be_bytes([it[2], it[3]]))
+}
+
+/// RFC 6455, sections 5.1, 5.2, 5.4, 5.5, 7.4.1 and 8.1.
+#[tokio::test]
+async fn frames_that_break_the_protocol() {
+    let mut scene = Scene::start(|program| program).await;
+    let fragments = frame(0x01, b"a")
+        .into_iter()
+        .chain((0..5).flat_map(|_| frame(0x00, &[b'x'; 4000])))
+        .collect();
+    for (what, bytes, code) in [
+        ("not masked", vec![0x81, 1, b'x'], 1002),
+        ("RSV1", frame(0xc1, b"x"), 1002),
+        ("RSV2", frame(0xa1, b"x"), 1002),
+        ("RSV3", frame(0x91, b"x"), 1002),
+        ("reserved data opcode", frame(0x83, b"x"), 1002),
+        ("reserved control opcode", frame(0x8b, b"x"), 1002),
+        ("text that is not UTF-8", frame(0x81, b"\xff"), 1007),
+        ("ping in fragments", frame(0x09, b"x"), 1002),
+        ("ping of 126 bytes", frame(0x89, &[0; 126]), 1002),
+        ("continues nothing", frame(0x80, b"x"), 1002),
+        (
+            "begins twice",
+            [frame(0x01, b"a"), frame(0x81, b"b")].concat(),
+            1002,
+        ),
+        ("half a close code", frame(0x88, b"x"), 1002),
+        (
+            "close code that is none",
+            frame(0x88, &999u16.to_be_bytes()),
+            1002,
+        ),
+        (
+            "2^62 bytes",
+            [vec![0x82, 0xff, 0x40], vec![0; 11]].concat(),
+            1009,
+        ),
+        (
+            "2^64 - 1 bytes",
+            [vec![0x82, 0xff], vec![0xff; 8], vec![0; 4]].concat(),
+            1009,
+        ),
+        ("too many fragments", fragments, 1009),
+    ] {
+        let mut stream = scene
+            .send(ATTACKER, &[UPGRADE.as_bytes(), &bytes].concat())
+            .await;
+        let mut answer = Vec::new();
+        let _ = timeout(LIMIT, stream.read_to_end(&mut answer))
+            .await
+            .expect(what);
+        assert!(answer.starts_with(b"HTTP/1.1 101"), "{what}");
+        println!("{what}: {:?}", close_code(&answer));
+        assert_eq!(
+            close_code(&answer),
+            Some(code),
+            "{what}: {}",
+            String::from_utf8_lossy(&answer)
+        );
+    }
+    scene.others_are_served().await;
+    // Pongs that nobody reads must not pile up.
+    let pings = frame(0x89, &[b'p'; 100]).repeat(100_000);
+    let flood = scene.connect(ATTACKER).await;
+    let (mut read, mut write) = flood.into_split();
+    write.write_all(UPGRADE.as_bytes()).await.unwrap();
+    let sent = timeout(Duration::from_secs(3), write.write_all(&pings)).await;
+    println!("100,000 pings: {sent:?}");
+    scene.others_are_served().await;
+    let _ = read.read(&mut [0; 1024]).await;
+}
+
+#[tokio::test]
+async fn a_thousand_half_open_upgrades() {
+    let mut scene = Scene::start(|program| {
+        program.env("GLANCE_CLIENT_CONNECTIONS_MAX", CLIENT_MAX.to_string())
+    })
+    .await;
+    let mut held = Vec::new();
+    for _ in 0..1000 {
+        held.push(scene.send(ATTACKER, UPGRADE.as_bytes()).await);
+    }
+    let (mut taken, mut refused) = (0, 0);
+    for stream in &mut held {
+        match &begin(stream).await[..] {
+            "HTTP/1.1 101" => taken += 1,
+            "HTTP/1.1 429" => refused += 1,
+            _ => {}
+        }
+    }
+    println!("one address, 1,000 upgrades: {taken} taken, {refused} told 429");
+    assert_eq!(taken, CLIENT_MAX);
+    // A few may not have read it before the connection was reset.
+    assert!(refused > 700, "{refused}");
+    scene.others_are_served().await;
+    // The same from where there is no such limit: they are viewers, and the memory of a viewer is small.
+    drop(held);
+    let mut held = Vec::new();
+    for _ in 0..1000 {
+        held.push(scene.send("127.0.0.1", UPGRADE.as_bytes()).await);
+    }
+    scene.others_are_served().await;
+    // Some stop before the 101 is read, and some leave in the middle of the request.
+    for _ in 0..500 {
+        drop(scene.send(ATTACKER, UPGRADE.as_bytes()).await);
+        drop(scene.send(ATTACKER, &UPGRADE.as_bytes()[..50]).await);
+    }
+    scene.others_are_served().await;
+}
+
+#[tokio::test]
+async fn floods_of_what_is_no_request() {
+    let mut scene = Scene::start(|program| {
+        program
+            .env("GLANCE_CLIENT_CONNECTIONS_MAX", CLIENT_MAX.to_string())
+            .env("GLANCE_TRUSTED_PROXIES", "127.0.0.9")
+    })
+    .await;
+    let headers = "GET / HTTP/1.1\r\n".to_owned() + &"A: b\r\n".repeat(20_000);
+    let tls = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".repeat(40);
+    let garbage: Vec<u8> = (0..200_000u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    let pipelined = "GET /api/snapshot HTTP/1.1\r\nHost: t\r\n\r\n".repeat(5000);
+    let post = |head: &str| format!("POST / HTTP/1.1\r\nHost: t\r\n{head}\r\n\r\nx");
+    for (what, bytes, count) in [
+        ("half a head", b"GET / HTTP/1.1\r\nHo".to_vec(), 150),
+        ("20,000 headers", headers.into_bytes(), 50),
+        ("a TLS hello", tls, 50),
+        ("200 kB of garbage", garbage, 50),
+        ("5,000 requests, no answer read", pipelined.into_bytes(), 20),
+        (
+            "a body that does not come",
+            post("Content-Length: 1000000000").into_bytes(),
+            50,
+        ),
+        (
+            "two lengths",
+            post("Content-Length: 5\r\nContent-Length: 6").into_bytes(),
+            50,
+        ),
+        (
+            "a length and chunks",
+            post("Content-Length: 5\r\nTransfer-Encoding: chunked").into_bytes(),
+            50,
+        ),
+        (
+            "chunks that are none",
+            post("Transfer-Encoding: chunked").into_bytes(),
+            50,
+        ),
+        (
+            "a chunk of 2^64 - 1",
+            [
+                post("Transfer-Encoding: chunked").trim_end_matches('x'),
+                "ffffffffffffffff\r\nx",
+            ]
+            .concat()
+            .into_bytes(),
+            50,
+        ),
+    ] {
+        let mut held = Vec::new();
+        for _ in 0..count {
+            held.push(scene.send(ATTACKER, &bytes).await);
+        }
+        scene.others_are_served().await;
+        let mut answer = [0; 12];
+        let last = held.last_mut().unwrap();
+        let read = timeout(Duration::from_millis(300), last.read_exact(&mut answer)).await;
+        println!(
+            "{count} times {what}: {}",
+            match read {
+                Ok(Ok(_)) => String::from_utf8_lossy(&answer).into_owned(),
+                Ok(Err(_)) => "closed".to_owned(),
+                Err(_) => "waits".to_owned(),
+            }
+        );
+    }
+    // Nothing but connections, faster than anybody accepts them.
+    let mut held = Vec::new();
+    for _ in 0..2000 {
+        held.push(scene.connect(ATTACKER).await);
+    }
+    scene.others_are_served().await;
+    // As many clients as the flood likes to invent, behind no proxy that we trust.
+    let invented = |n: usize| {
+        format!("GET /plain HTTP/1.1\r\nHost: t\r\nX-Forwarded-For: 198.51.100.{n}\r\n\r\n")
+    };
+    drop(held);
+    let mut held = Vec::new();
+    for n in 0..CLIENT_MAX + 50 {
+        held.push(scene.send(ATTACKER, invented(n % 250).as_bytes()).await);
+    }
+    let mut refused = 0;
+    for stream in &mut held {
+        refused += usize::from(!begin(stream).await.starts_with("HTTP/1.1 200"));
+    }
+    assert!(refused >= 50, "{refused}");
+    scene.others_are_served().await;
+}
