@@ -62,9 +62,11 @@ pub(crate) enum Refused {
     NoTable,
     /// There are too many viewers.
     Full,
+    /// It comes from a page that may not open the feed.
+    Origin,
 }
 
-const REFUSED: [&str; 3] = ["handshake", "no_table", "full"];
+const REFUSED: [&str; 4] = ["handshake", "no_table", "full", "origin"];
 
 /// What is counted for one dialect.
 #[derive(Debug, Default)]

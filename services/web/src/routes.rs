@@ -313,6 +313,7 @@ impl State {
             .feed_origins
             .permits(&request.headers, request.forwarded.is_some())
         {
+            counts.refuse(Refused::Origin);
             let sentence = "Pages of this origin may not open the feed; its operator can allow it with GLANCE_FEED_ORIGINS.\n";
             return text(StatusCode::FORBIDDEN, sentence.into());
         }
