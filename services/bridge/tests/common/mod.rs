@@ -348,6 +348,11 @@ impl Client {
         self.stream.get_mut().write_all(bytes).await.unwrap();
     }
 
+    /// Sends bytes; `false` if the other side takes no more.
+    pub(crate) async fn try_write(&mut self, bytes: &[u8]) -> bool {
+        self.stream.get_mut().write_all(bytes).await.is_ok()
+    }
+
     /// Says that no more will be sent.
     pub(crate) async fn finish(&mut self) {
         self.stream.get_mut().shutdown().await.unwrap();

@@ -1,0 +1,149 @@
+//! Clients that mean harm, against the real program. After each, it runs, its memory is bounded, and bots are served.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Client, LIMIT, set_up};
+use glance_testing::{NatsServer, Process, eventually, free_port};
+
+/// More than a program that is built for tests takes for the few megabytes of bodies that are held here.
+const SLACK_KIB: u64 = 60 * 1024;
+/// How long a body may take, and what is left unread of it.
+const BODY_MAX: Duration = Duration::from_secs(17);
+
+struct Scene {
+    _server: NatsServer,
+    program: Process,
+    port: u16,
+    rss_kib: u64,
+}
+
+impl Scene {
+    async fn start() -> Self {
+        let server = NatsServer::start().await;
+        set_up(&server, &[("main", 4)]).await;
+        let port = free_port();
+        let program = Process::at(env!("CARGO_BIN_EXE_glance-bridge"))
+            .env("GLANCE_BRIDGE_HOST", "127.0.0.1")
+            .env("GLANCE_BRIDGE_PORT", port.to_string())
+            .env("GLANCE_NATS_URL", server.url())
+            .start();
+        let mut scene = Self {
+            _server: server,
+            program,
+            port,
+            rss_kib: 0,
+        };
+        scene.program.wait_for_line("listening on", LIMIT).await;
+        eventually(LIMIT, async || {
+            let answer = Client::connect(port)
+                .await
+                .send("GET", "/readyz", &[], b"")
+                .await;
+            (answer.status == 200).then_some(())
+        })
+        .await;
+        scene.bots_are_served().await;
+        scene.rss_kib = scene.resident_kib();
+        scene
+    }
+
+    fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.program.id()));
+        let status = status.unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kib = line.unwrap().split_whitespace().nth(1);
+        kib.unwrap().parse().unwrap()
+    }
+
+    async fn bots_are_served(&mut self) {
+        let mut bot = Client::connect(self.port).await;
+        let status = bot.send("POST", "/api/status/main/1/3", &[], b"").await;
+        status.assert_accepted();
+        let health = bot.send("POST", "/api/health/main/1", &[], b"").await;
+        health.assert_accepted();
+        assert!(self.program.exited().is_none());
+        let output = self.program.output();
+        assert!(!output.contains("panicked"), "{output}");
+        if self.rss_kib > 0 {
+            let grown = self.resident_kib().saturating_sub(self.rss_kib);
+            println!("{grown} KiB more");
+            assert!(grown < SLACK_KIB, "{grown} KiB more");
+        }
+    }
+}
+
+/// One byte a second for ever is cut by a bound on the whole.
+#[tokio::test]
+async fn bodies_that_come_slowly() {
+    let mut scene = Scene::start().await;
+    let mut slow = Vec::new();
+    for path in ["/api/report", "/api/status/main/1/3"] {
+        let mut client = Client::connect(scene.port).await;
+        client.send_head("POST", path, &[], 1000).await;
+        slow.push(client);
+    }
+    // Many that say they have much to send, and do not.
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        let mut client = Client::connect(scene.port).await;
+        client
+            .send_head("POST", "/api/report", &[], 512 * 1024)
+            .await;
+        silent.push(client);
+    }
+    scene.bots_are_served().await;
+    // What ignores its body has an answer at once.
+    let [report, status] = &mut slow[..] else {
+        unreachable!("there are two");
+    };
+    status.answer("POST").await.assert_accepted();
+    let start = Instant::now();
+    let drip = async |client: &mut Client| {
+        while start.elapsed() < BODY_MAX && client.try_write(b"1").await {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        start.elapsed()
+    };
+    let ignored = drip(status).await;
+    let answer = report.answer("POST").await;
+    assert_eq!(answer.status, 408, "{answer:?}");
+    let read = drip(report).await;
+    println!("ignored and closed after {ignored:?}; 408, and closed after {read:?}");
+    assert!(
+        ignored < BODY_MAX && read < BODY_MAX,
+        "{ignored:?} {read:?}"
+    );
+    scene.bots_are_served().await;
+}
+
+#[tokio::test]
+async fn bodies_that_are_too_large_or_none() {
+    let mut scene = Scene::start().await;
+    let chunked = [("transfer-encoding", "chunked")];
+    let length = |length: &'static str| [("content-length", length)];
+    let chunk = [b"8000\r\n".to_vec(), vec![b'x'; 0x8000], b"\r\n".to_vec()].concat();
+    for (what, headers, body, status) in [
+        ("a length of 1 TB", length("1000000000000"), vec![], 413),
+        (
+            "a length beyond any number",
+            length("99999999999999999999999"),
+            vec![],
+            400,
+        ),
+        ("2 MB in chunks", chunked, chunk.repeat(64), 413),
+        ("chunks that are none", chunked, b"xyz\r\n".to_vec(), 400),
+        ("deep JSON", length("200000"), b"[".repeat(200_000), 400),
+    ] {
+        let mut client = Client::connect(scene.port).await;
+        client.send_head("POST", "/api/report", &headers, 0).await;
+        client.try_write(&body).await;
+        let answer = client.answer("POST").await;
+        println!("{what}: {} {}", answer.status, answer.body);
+        assert_eq!(answer.status, status, "{what}: {answer:?}");
+        scene.bots_are_served().await;
+    }
+}
