@@ -107,7 +107,7 @@ need-test-tools:
 	@scripts/need.sh chromium node npm pip
 
 .PHONY: lint
-lint: lint-rust lint-dependencies lint-page lint-scripts check-deploy ## Check style, documentation, types and licences
+lint: lint-rust lint-dependencies lint-page lint-scripts check-deploy check-manifests ## Check style, documentation, types and licences
 
 .PHONY: lint-rust
 lint-rust:

@@ -134,7 +134,8 @@ async fn bodies_that_are_too_large_or_none() {
             vec![],
             400,
         ),
-        ("2 MB in chunks", chunked, chunk.repeat(64), 413),
+        // Not much more, as who still sends when the connection is closed may not see the answer.
+        ("too much in chunks", chunked, chunk.repeat(17), 413),
         ("chunks that are none", chunked, b"xyz\r\n".to_vec(), 400),
         ("deep JSON", length("200000"), b"[".repeat(200_000), 400),
     ] {
