@@ -1,8 +1,10 @@
 //! Three services and a broker, each a process of its own.
 
+use futures::StreamExt as _;
 use glance_testing::{NatsServer, Process, eventually, free_port};
 use glance_tests::{Deployment, LIMIT, Viewer, exit_code, get, post};
 use rustix::process::Signal;
+use tokio::time::timeout;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_a_report_to_a_viewers_frame() {
@@ -157,4 +159,31 @@ async fn services_that_start_before_the_broker_find_it() {
         (get(port, "/readyz").await.status == 200).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_sees_all_services() {
+    let deployment = Deployment::start("main:1").await;
+    let client = deployment.server.client_of("operator").await;
+    for part in ["aggregator", "bridge", "web"] {
+        eventually(LIMIT, async || {
+            let inbox = client.new_inbox();
+            let mut answers = client.subscribe(inbox.clone()).await.unwrap();
+            let subject = format!("$SRV.PING.glance-{part}");
+            let ask = client.publish_with_reply(subject, inbox, "".into());
+            ask.await.unwrap();
+            let answer = timeout(LIMIT / 30, answers.next()).await.ok()??;
+            let answer: serde_json::Value = serde_json::from_slice(&answer.payload).ok()?;
+            (answer["name"] == format!("glance-{part}")).then_some(())
+        })
+        .await;
+        let inbox = client.new_inbox();
+        let mut answers = client.subscribe(inbox.clone()).await.unwrap();
+        let subject = format!("glance.status.{part}");
+        let ask = client.publish_with_reply(subject, inbox, "".into());
+        ask.await.unwrap();
+        let answer = timeout(LIMIT, answers.next()).await.unwrap().unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
+        assert!(answer.is_object(), "{part}: {answer}");
+    }
 }

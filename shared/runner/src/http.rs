@@ -149,9 +149,11 @@ pub async fn serve(listener: TcpListener, routes: Routes, limits: Limits, shutdo
     let tracker = TaskTracker::new();
     let door = Door::new(&limits);
     loop {
+        // The end first: another loop may listen at the same place, and should have who comes now.
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            biased;
             () = shutdown.requested() => break,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {

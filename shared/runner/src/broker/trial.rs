@@ -58,6 +58,10 @@ impl Trial {
         &self,
         link: watch::Receiver<Link>,
     ) -> Result<ConnectOptions, ConfigError> {
+        if matches!(self.0.login, Login::Nobody) {
+            // Who logs in as nobody has no login that could be changed while this runs.
+            return with_certificates(ConnectOptions::new(), &self.0.options);
+        }
         let trial = self.clone();
         let connect = ConnectOptions::with_auth_callback(move |nonce| {
             let (trial, is_reconnect) = (trial.clone(), link.borrow().connects > 0);
