@@ -72,7 +72,7 @@ pub struct BrokerOptions {
     pub nats_user: Option<String>,
 
     /// The user's password. Not a flag, as flags are visible to every user of the machine: it is taken from the
-    /// variable alone, and [`parse`] refuses it elsewhere.
+    /// variable alone, and refused elsewhere.
     #[arg(env = "GLANCE_NATS_PASSWORD", hide = true, hide_env_values = true)]
     pub nats_password: Option<Secret>,
 
