@@ -81,7 +81,11 @@ impl Setting {
             process,
             port,
         };
-        setting.process.wait_for_line("listening on", LIMIT).await;
+        // By then, the listener that answers while the broker is waited for has ended, and takes no connection any more.
+        setting
+            .process
+            .wait_for_line("the clusters are", LIMIT)
+            .await;
         wait_ready(port).await;
         setting
     }

@@ -141,7 +141,8 @@ async fn supervise(
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-    let terminal_closed = reload_until_hangup(hangup, reload);
+    // Looked at now, before anybody can be told that the service runs.
+    let terminal_closed = reload_until_hangup(hangup, reload, stderr().is_terminal());
     tokio::pin!(service);
     let name = tokio::select! {
         result = &mut service => return result,
@@ -162,8 +163,7 @@ async fn supervise(
 /// Passes on each SIGHUP, until one comes because the terminal is gone that the process was started in.
 ///
 /// The signal means both. A terminal that is gone no longer counts as one.
-async fn reload_until_hangup(mut hangup: Signal, reload: &Reload) {
-    let had_terminal = stderr().is_terminal();
+async fn reload_until_hangup(mut hangup: Signal, reload: &Reload, had_terminal: bool) {
     while hangup.recv().await.is_some() {
         if had_terminal && !stderr().is_terminal() {
             return;
