@@ -1,7 +1,7 @@
 //! Three services and a broker, each a process of its own.
 
 use futures::StreamExt as _;
-use glance_testing::{NatsServer, Process, eventually, free_port};
+use glance_testing::{NatsServer, Process, eventually, free_port, password};
 use glance_tests::{Deployment, LIMIT, Viewer, exit_code, get, post};
 use rustix::process::Signal;
 use tokio::time::timeout;
@@ -186,4 +186,20 @@ async fn the_operator_sees_all_services() {
         let answer: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
         assert!(answer.is_object(), "{part}: {answer}");
     }
+}
+
+/// A bot may ask for nothing, so it cannot be waited for what it would ask for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_simulated_bot_reports_with_its_own_account() {
+    let deployment = Deployment::start("main:4;demo:1").await;
+    let _simulator = Process::of("glance-simulator")
+        .env("GLANCE_NATS_URL", deployment.server.url())
+        .env("GLANCE_NATS_USER", "main")
+        .env("GLANCE_NATS_PASSWORD", password("main"))
+        .args(["--bots", "main:4", "--speed-up", "10"])
+        .start();
+    for shard in 0..4 {
+        deployment.wait_state("main", shard, '3').await;
+    }
+    assert_eq!(deployment.state("demo", 0).await, Some('0'));
 }

@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
-use async_nats::{connection::State as Connection, jetstream};
+use async_nats::{
+    connection::State as Connection,
+    jetstream::{
+        self,
+        context::{GetStreamError, RequestError, RequestErrorKind},
+    },
+};
 use bytes::Bytes;
 use glance_protocol::{Bot, ClusterList, ClusterName, ShardId, Subject, bucket};
 use glance_runner::{Broker, Shutdown, broker::pause};
@@ -101,6 +107,12 @@ impl Courier for NatsCourier {
 pub(crate) async fn wait_for_glance(broker: &Broker, bots: &[Bot], shutdown: &Shutdown) -> bool {
     let mut reminded: Option<Instant> = None;
     while let Err(cause) = broker.jetstream.get_stream(bucket::STATES).await {
+        if is_unanswered(&cause) && broker.link().borrow().connected {
+            info!(
+                "this user may not ask whether Glance is there, as bots may not; reporting all the same"
+            );
+            return true;
+        }
         if reminded.is_none_or(|at| at.elapsed() >= REMIND) {
             info!(
                 "waiting for an aggregator to make the stream {}: {cause}",
@@ -118,6 +130,13 @@ pub(crate) async fn wait_for_glance(broker: &Broker, bots: &[Bot], shutdown: &Sh
         }
     }
     true
+}
+
+/// Whether nobody answered, which is all that a user without the right to ask learns.
+fn is_unanswered(cause: &GetStreamError) -> bool {
+    let source = std::error::Error::source(cause);
+    let request = source.and_then(|source| source.downcast_ref::<RequestError>());
+    request.is_some_and(|request| request.kind() == RequestErrorKind::TimedOut)
 }
 
 /// The clusters that the aggregator knows, if it has said so yet.
