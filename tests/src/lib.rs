@@ -8,9 +8,11 @@ mod deployment;
 pub mod fault;
 mod http;
 mod metrics;
+mod program;
 mod viewer;
 
 pub use deployment::{Deployment, LIMIT, exit_code};
 pub use http::{Answer, ask, get, post, request};
 pub use metrics::Scrape;
+pub use program::{Parts, Program};
 pub use viewer::Viewer;

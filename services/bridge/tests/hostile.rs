@@ -6,8 +6,8 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Client, LIMIT, set_up};
-use glance_testing::{NatsServer, Process, eventually, free_port};
+use common::{Client, LIMIT, set_up, wait_ready};
+use glance_testing::{NatsServer, Process, free_port};
 
 /// More than a program that is built for tests takes for the few megabytes of bodies that are held here.
 const SLACK_KIB: u64 = 60 * 1024;
@@ -38,25 +38,10 @@ impl Scene {
             rss_kib: 0,
         };
         scene.program.wait_for_line("listening on", LIMIT).await;
-        eventually(LIMIT, async || {
-            let answer = Client::connect(port)
-                .await
-                .send("GET", "/readyz", &[], b"")
-                .await;
-            (answer.status == 200).then_some(())
-        })
-        .await;
+        wait_ready(port).await;
         scene.bots_are_served().await;
-        scene.rss_kib = scene.resident_kib();
+        scene.rss_kib = scene.program.resident_kib();
         scene
-    }
-
-    fn resident_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.program.id()));
-        let status = status.unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-        let kib = line.unwrap().split_whitespace().nth(1);
-        kib.unwrap().parse().unwrap()
     }
 
     async fn bots_are_served(&mut self) {
@@ -69,7 +54,7 @@ impl Scene {
         let output = self.program.output();
         assert!(!output.contains("panicked"), "{output}");
         if self.rss_kib > 0 {
-            let grown = self.resident_kib().saturating_sub(self.rss_kib);
+            let grown = self.program.resident_kib().saturating_sub(self.rss_kib);
             println!("{grown} KiB more");
             assert!(grown < SLACK_KIB, "{grown} KiB more");
         }

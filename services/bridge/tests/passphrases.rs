@@ -11,8 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Answer, Client, LIMIT, set_up};
-use glance_testing::{NatsServer, Process, ProcessBuilder, Signal, eventually, free_port};
+use common::{Answer, Client, LIMIT, set_up, wait_ready};
+use glance_testing::{NatsServer, Process, ProcessBuilder, Signal, free_port};
 
 const STATUS: &str = "/api/status/main/1/3";
 const REPORT: &[u8] = br#"{"cluster":"main","shards":[{"id":1,"state":3}]}"#;
@@ -81,11 +81,7 @@ impl Setting {
             process,
             port,
         };
-        // By then, the listener that answers while the broker is waited for has ended, and takes no connection any more.
-        setting
-            .process
-            .wait_for_line("the clusters are", LIMIT)
-            .await;
+        setting.process.wait_for_line("listening on", LIMIT).await;
         wait_ready(port).await;
         setting
     }
@@ -97,15 +93,6 @@ impl Setting {
         self.process.signal(Signal::HUP);
         self.process.wait_for_line_after(lines, line, LIMIT).await;
     }
-}
-
-async fn wait_ready(port: u16) {
-    eventually(LIMIT, async || {
-        let mut client = Client::connect(port).await;
-        let answer = client.send("GET", "/readyz", &[], b"").await;
-        (answer.status == 200).then_some(())
-    })
-    .await;
 }
 
 async fn post(client: &mut Client, passphrase: &str) -> u16 {

@@ -6,25 +6,14 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Client, LIMIT, set_up, stored};
-use glance_testing::{NatsServer, Process, ProcessBuilder, Signal, eventually, free_port};
+use common::{Client, LIMIT, set_up, stored, wait_ready};
+use glance_testing::{NatsServer, Process, ProcessBuilder, Signal, free_port};
 
 fn program(port: u16, nats_url: &str) -> ProcessBuilder {
     Process::at(env!("CARGO_BIN_EXE_glance-bridge"))
         .env("GLANCE_BRIDGE_HOST", "127.0.0.1")
         .env("GLANCE_BRIDGE_PORT", port.to_string())
         .env("GLANCE_NATS_URL", nats_url)
-}
-
-async fn wait_ready(port: u16) {
-    eventually(LIMIT, async || {
-        let answer = Client::connect(port)
-            .await
-            .send("GET", "/readyz", &[], b"")
-            .await;
-        (answer.status == 200).then_some(())
-    })
-    .await;
 }
 
 #[tokio::test]

@@ -17,11 +17,11 @@ use std::{
     time::Duration,
 };
 
-use common::{Client, LIMIT, set_up, stored};
+use common::{Client, LIMIT, set_up, stored, wait_ready};
 use glance_protocol::bucket;
 use glance_testing::{NatsServer, Process, Signal, eventually, free_port};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,
     task::JoinSet,
     time::timeout,
@@ -36,19 +36,6 @@ fn start(port: u16, server: &NatsServer) -> Process {
         .env("GLANCE_BRIDGE_PORT", port.to_string())
         .env("GLANCE_NATS_URL", server.url())
         .start()
-}
-
-async fn wait_ready(port: u16) {
-    // While it starts, it may end a connection that has not asked yet.
-    eventually(LIMIT, async || {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
-        let request = b"GET /readyz HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
-        stream.write_all(request).await.ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.ok()?;
-        answer.starts_with("HTTP/1.1 200").then_some(())
-    })
-    .await;
 }
 
 async fn stop(process: &mut Process) {

@@ -56,20 +56,8 @@ impl Scene {
         })
         .await;
         scene.others_are_served().await;
-        scene.rss_kib = scene.resident_kib();
+        scene.rss_kib = scene.program.resident_kib();
         scene
-    }
-
-    fn resident_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.program.id()));
-        let status = status.unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-        line.unwrap()
-            .split_whitespace()
-            .nth(1)
-            .unwrap()
-            .parse()
-            .unwrap()
     }
 
     /// A viewer like any other comes and is told of the next change; the program has not panicked, nor grown.
@@ -89,7 +77,7 @@ impl Scene {
         let output = self.program.output();
         assert!(!output.contains("panicked"), "{output}");
         if self.rss_kib > 0 {
-            let grown = self.resident_kib().saturating_sub(self.rss_kib);
+            let grown = self.program.resident_kib().saturating_sub(self.rss_kib);
             println!("round {}: {grown} KiB more", self.round);
             assert!(grown < SLACK_KIB, "{grown} KiB more");
         }

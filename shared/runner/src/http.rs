@@ -10,7 +10,16 @@ mod options;
 mod proxies;
 mod stream;
 
-use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use glance_protocol::ConfigError;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -85,6 +94,8 @@ impl Default for Limits {
 }
 
 const BACKLOG: i32 = 4096;
+/// How long, once it is time to stop, a connection waits for its first request.
+const FIRST_MAX: Duration = Duration::from_millis(250);
 /// After a failed accept, which is mostly a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A client that is gone without a word is noticed after this silence and three questions.
@@ -186,7 +197,10 @@ impl Admitted {
     async fn serve(self, routes: Routes, limits: Limits, shutdown: Shutdown) {
         let origin = self.origin;
         let filter = TowerToHyperService::new(warp::service(routes));
+        let asked = Arc::new(AtomicBool::new(false));
+        let note = asked.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
+            note.store(true, Ordering::Relaxed);
             let signed = origin.sign(&mut request);
             let answer = signed.map(|()| hyper::service::Service::call(&filter, request));
             async move {
@@ -211,8 +225,14 @@ impl Admitted {
             biased;
             result = connection.as_mut() => result,
             () = shutdown.requested() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+                // Who has just come is about to ask something, and should not find the door shut.
+                let first = if asked.load(Ordering::Relaxed) { Duration::ZERO } else { FIRST_MAX };
+                if let Ok(result) = timeout(first, connection.as_mut()).await {
+                    result
+                } else {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
             }
         };
         if let Err(cause) = result {

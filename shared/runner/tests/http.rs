@@ -9,6 +9,7 @@ use glance_runner::{
     Ready, Shutdown, health,
     http::{Limits, Peer, bind, json_error, serve},
 };
+use glance_testing::eventually;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -180,7 +181,7 @@ async fn more_connections_than_allowed_are_refused_at_once() {
     );
     // There is room again as soon as the first has left.
     drop(first);
-    let again = glance_testing::eventually(LIMIT, || async {
+    let again = eventually(LIMIT, || async {
         let answer = server
             .ask("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             .await;
@@ -227,4 +228,25 @@ async fn a_port_that_is_taken_is_an_error_that_names_the_variables() {
             .await
             .is_err()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_had_just_come_is_answered() {
+    // Without care for them, about half are closed.
+    for _ in 0..20 {
+        let limits = Limits::default();
+        let counts = limits.counts.clone();
+        let server = start(limits).await;
+        let mut stream = server.connect().await;
+        eventually(LIMIT, async || (counts.open() == 1).then_some(())).await;
+        server.shutdown.trigger();
+        let refused = async || TcpStream::connect(server.address).await.err();
+        eventually(LIMIT, refused).await;
+        stream
+            .write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .unwrap();
+        let answer = read_to_end(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
 }

@@ -76,6 +76,20 @@ impl Process {
         }
     }
 
+    /// The memory that the process holds, in KiB (Linux).
+    ///
+    /// # Panics
+    ///
+    /// When the process has ended.
+    #[must_use]
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()));
+        let status = status.expect("a running process has a status");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+        kib.expect("a status tells the memory")
+    }
+
     /// The id of the process.
     #[must_use]
     pub fn id(&self) -> u32 {

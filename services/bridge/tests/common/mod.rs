@@ -401,3 +401,16 @@ impl Client {
         matches!(self.stream.read(&mut [0; 1]).await, Ok(0) | Err(_))
     }
 }
+
+/// Waits until a bridge at this port can take reports.
+pub(crate) async fn wait_ready(port: u16) {
+    eventually(LIMIT, async || {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+        let mut client = Client {
+            stream: BufReader::new(stream),
+        };
+        let answer = client.send("GET", "/readyz", &[], b"").await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+}
