@@ -18,6 +18,9 @@ const MIB: i64 = 1024 * 1024;
 pub(crate) const STATE_MESSAGE_BYTES_MAX: usize = 2048;
 /// Some 200 bytes for each of a million shards.
 const STATES_BYTES_MAX: i64 = 256 * MIB;
+/// The least that the broker takes (2 minutes by default). Message ids are of the whole stream: within this time, one bot's
+/// would make another's report a duplicate, which is acknowledged and not stored.
+const STATES_DUPLICATES: Duration = Duration::from_millis(100);
 const CHANGES_BYTES_MAX: i64 = 128 * MIB;
 const CHANGES_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 const TABLE_BYTES_MAX: i64 = 128 * MIB;
@@ -125,6 +128,7 @@ fn states_config(replicas: usize) -> stream::Config {
         max_bytes: STATES_BYTES_MAX,
         // A full stream must refuse, so that the bridge can say so, and not forget other shards.
         discard: DiscardPolicy::New,
+        duplicate_window: STATES_DUPLICATES,
         storage: StorageType::File,
         num_replicas: replicas,
         allow_direct: true,

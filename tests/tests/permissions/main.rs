@@ -2,173 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::{collections::BTreeMap, time::Duration};
+mod scene;
 
-use async_nats::{Client, RequestErrorKind, jetstream};
+use std::future::ready;
+
 use futures::{StreamExt as _, stream};
-use glance_testing::{NatsServer, Process, eventually};
+use glance_testing::eventually;
 use glance_tests::LIMIT;
+use scene::{NO_ANSWER, NOTHING, READERS, Scene, UNABLE, arrived, only};
 use serde_json::{Value, json};
 use tokio::time::timeout;
-
-/// How long is waited for what must not come; what may come does so in a few milliseconds.
-const NOTHING: Duration = Duration::from_millis(300);
-/// The same for an answer.
-const NO_ANSWER: Duration = Duration::from_secs(1);
-/// All who log in.
-const USERS: [&str; 7] = [
-    "aggregator",
-    "bridge",
-    "web",
-    "operator",
-    "system",
-    "main",
-    "demo",
-];
-/// Those who have no business with streams.
-const UNABLE: [&str; 5] = ["bridge", "web", "system", "main", "demo"];
-/// Those who read the table.
-const READERS: &[&str] = &["aggregator", "bridge", "web", "operator"];
-
-/// A broker with what a running system keeps, and a client of each user.
-struct Scene {
-    _server: NatsServer,
-    clients: BTreeMap<&'static str, Client>,
-    _aggregator: Process,
-}
-
-impl Scene {
-    async fn start() -> Self {
-        let server = NatsServer::start_with_accounts(&["main", "demo"]).await;
-        // The real one, which may do all that it does.
-        let aggregator = Process::of("glance-aggregator")
-            .user("aggregator")
-            .env("GLANCE_NATS_URL", server.url())
-            .env("GLANCE_BOTS", "main:4;demo:1")
-            .start();
-        let mut clients = BTreeMap::new();
-        for user in USERS {
-            clients.insert(user, server.client_of(user).await);
-        }
-        let scene = Self {
-            _server: server,
-            clients,
-            _aggregator: aggregator,
-        };
-        eventually(LIMIT, async || {
-            scene
-                .messages("KV_GLANCE_TABLE")
-                .await
-                .filter(|messages| *messages >= 3)
-        })
-        .await;
-        let context = jetstream::new(scene.clients["aggregator"].clone());
-        let notices = context.get_key_value("GLANCE_NOTICES").await.unwrap();
-        notices.put("announcement", "{}".into()).await.unwrap();
-        assert!(scene.asks("main", "glance.main.0.state", "online").await);
-        scene
-    }
-
-    /// How many messages a stream holds, as the aggregator sees it.
-    async fn messages(&self, stream: &str) -> Option<u64> {
-        let subject = format!("$JS.API.STREAM.INFO.{stream}");
-        let request = self.clients["aggregator"].request(subject, "".into());
-        let answer = timeout(LIMIT, request).await.ok()?.ok()?;
-        let answer: Value = serde_json::from_slice(&answer.payload).ok()?;
-        answer["state"]["messages"].as_u64()
-    }
-
-    /// Whether a user gets an answer that is no error.
-    async fn asks(&self, user: &str, subject: &str, body: &str) -> bool {
-        self.asks_within(LIMIT, user, subject, body).await
-    }
-
-    async fn asks_within(&self, limit: Duration, user: &str, subject: &str, body: &str) -> bool {
-        let client = &self.clients[user];
-        let request = client.request(subject.to_owned(), body.to_owned().into());
-        let Ok(Ok(answer)) = timeout(limit, request).await else {
-            return false;
-        };
-        let is_error = answer.status.is_some_and(|status| status.as_u16() >= 400);
-        let answer: Value = serde_json::from_slice(&answer.payload).unwrap_or_default();
-        !is_error && answer.get("error").is_none()
-    }
-
-    /// Whether what a user publishes reaches the aggregators' account.
-    async fn reaches(&self, limit: Duration, user: &str, subject: &str) -> bool {
-        let (judge, sender) = (&self.clients["aggregator"], &self.clients[user]);
-        let mut heard = judge.subscribe(subject.to_owned()).await.unwrap();
-        arrived("aggregator", judge).await;
-        let body = format!("from {user}");
-        sender
-            .publish(subject.to_owned(), body.clone().into())
-            .await
-            .unwrap();
-        sender.flush().await.unwrap();
-        let is_it = async {
-            while let Some(message) = heard.next().await {
-                if message.payload == body {
-                    return true;
-                }
-            }
-            false
-        };
-        timeout(limit, is_it).await.unwrap_or(false)
-    }
-
-    /// Whether a user hears what the aggregators publish.
-    async fn hears(&self, limit: Duration, user: &str, subject: &str) -> bool {
-        let (judge, listener) = (&self.clients["aggregator"], &self.clients[user]);
-        let mut heard = listener.subscribe(subject.to_owned()).await.unwrap();
-        arrived(user, listener).await;
-        judge
-            .publish(subject.to_owned(), "for all".into())
-            .await
-            .unwrap();
-        judge.flush().await.unwrap();
-        let is_it = async {
-            while let Some(message) = heard.next().await {
-                if message.payload == "for all" {
-                    return true;
-                }
-            }
-            false
-        };
-        timeout(limit, is_it).await.unwrap_or(false)
-    }
-}
-
-/// Waits until the broker has taken all that a client sent before. (Flushing only hands it to the system.)
-async fn arrived(user: &str, client: &Client) {
-    let question = match user {
-        "main" | "demo" => format!("glance.{user}.0.state"),
-        _ => "nobody.answers".to_owned(),
-    };
-    match client.request(question, "online".into()).await {
-        Ok(_) => {}
-        Err(cause) => assert_eq!(cause.kind(), RequestErrorKind::NoResponders, "{user}"),
-    }
-}
-
-/// Tries a thing with everybody at the same time, and compares who could. Who should be able to is waited for.
-async fn only(
-    able: &[&str],
-    nothing: Duration,
-    thing: &str,
-    tried: impl AsyncFn(Duration, &'static str) -> bool,
-) -> Vec<String> {
-    let results = stream::iter(USERS).map(async |user| {
-        let limit = if able.contains(&user) { LIMIT } else { nothing };
-        (user, tried(limit, user).await)
-    });
-    let results: Vec<_> = results.buffer_unordered(USERS.len()).collect().await;
-    let wrong = results
-        .into_iter()
-        .filter(|(user, could)| able.contains(user) != *could);
-    wrong
-        .map(|(user, could)| format!("{thing}: {user} {}", if could { "can" } else { "cannot" }))
-        .collect()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everybody_may_do_their_part_and_nothing_else() {
@@ -301,12 +144,12 @@ async fn streams_are_read_by_those_who_need_them_and_written_by_aggregators() {
         ),
     ] {
         let asked = async |limit, user: &'static str| {
-            let (own, theirs) = (
-                format!("$JS.API.{subject}"),
-                format!("GLANCE.API.{subject}"),
-            );
-            scene.asks_within(limit, user, &own, body).await
-                || scene.asks_within(limit, user, &theirs, body).await
+            // At the same time: where one may not even ask, there is silence instead of an answer.
+            let answers = stream::iter(["$JS.API", "GLANCE.API"]).map(async |prefix| {
+                let subject = format!("{prefix}.{subject}");
+                scene.asks_within(limit, user, &subject, body).await
+            });
+            answers.buffer_unordered(2).any(|it| ready(it)).await
         };
         wrong.extend(only(able, NO_ANSWER, subject, asked).await);
     }
@@ -355,6 +198,92 @@ async fn streams_are_read_by_those_who_need_them_and_written_by_aggregators() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// Replicas share an account, and one that was taken over must not be believed by the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_of_the_same_account_hears_nothing_forged() {
+    let scene = Scene::start().await;
+    let mut wrong = Vec::new();
+    for (user, subjects) in [
+        (
+            "web",
+            &[
+                "glance.table.main.0",
+                "glance.table.clusters",
+                "glance.table.lease",
+                "glance.pulse",
+                "$KV.GLANCE_NOTICES.announcement",
+                "_INBOX.another.1",
+                "glance.status.web",
+            ][..],
+        ),
+        (
+            "bridge",
+            &[
+                "glance.table.clusters",
+                "glance.pulse",
+                "glance.main.0.changed",
+                "_INBOX.another.1",
+                "glance.status.bridge",
+            ],
+        ),
+    ] {
+        let another = scene.server.client_of(user).await;
+        for subject in subjects {
+            let could = scene.reaches_client((user, &another), NOTHING, user, subject);
+            if could.await {
+                wrong.push(format!("{user} can tell another {subject}"));
+            }
+        }
+        // Nor may one answer in the place of the aggregators, or see what others ask.
+        let mut asked = another.subscribe("GLANCE.API.>").await.unwrap();
+        arrived(user, &another).await;
+        let question = "GLANCE.API.STREAM.INFO.KV_GLANCE_TABLE";
+        assert!(scene.asks(user, question, "").await, "{user}");
+        if timeout(NOTHING, asked.next())
+            .await
+            .is_ok_and(|it| it.is_some())
+        {
+            wrong.push(format!("{user} hears what another asks"));
+        }
+    }
+    let inbox = ("operator", &scene.clients["operator"]);
+    for user in ["bridge", "web"] {
+        if scene
+            .reaches_client(inbox, NOTHING, user, "_INBOX.operator.1")
+            .await
+        {
+            wrong.push(format!("{user} can answer what the operator did not ask"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// `nats micro` of the operator, and nobody else's.
+#[tokio::test(flavor = "multi_thread")]
+async fn services_answer_the_operator() {
+    let scene = Scene::start().await;
+    for (user, part) in [("aggregator", "x"), ("bridge", "y"), ("web", "z")] {
+        let client = &scene.clients[user];
+        let subject = format!("$SRV.PING.{part}");
+        let mut asked = client.subscribe(subject.clone()).await.unwrap();
+        arrived(user, client).await;
+        let answer = async {
+            while let Some(question) = asked.next().await {
+                let reply = question.reply.unwrap();
+                client.publish(reply, "{}".into()).await.unwrap();
+            }
+        };
+        let wrong = only(&["operator"], NO_ANSWER, &subject, async |limit, other| {
+            // One's own account is one's own business.
+            other != user && scene.asks_within(limit, other, &subject, "").await
+        });
+        tokio::select! {
+            wrong = wrong => assert!(wrong.is_empty(), "{wrong:#?}"),
+            () = answer => panic!("the subscription ended"),
+        }
+    }
+}
+
 /// A broker does not ask whether one may publish where one wants to have an answer. Between accounts that leads nowhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_cannot_be_sent_where_one_may_not_publish() {
@@ -399,7 +328,7 @@ async fn an_answer_cannot_be_sent_where_one_may_not_publish() {
     }
     let all = stream::select_all(heard);
     // The aggregator writes its own.
-    let foreign = all.filter(|message| std::future::ready(!is_own(message)));
+    let foreign = all.filter(|message| ready(!is_own(message)));
     let foreign = timeout(NOTHING, foreign.boxed().next()).await;
     assert!(foreign.is_err(), "{foreign:?}");
     assert!(
@@ -416,4 +345,26 @@ fn is_own(message: &async_nats::Message) -> bool {
     let is_answer = body.get("stream").is_some() || body.get("type").is_some();
     let is_block = message.headers.is_some();
     !is_answer && !is_block
+}
+
+/// An id of a message is known to the whole stream, and a second message with it is not stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bot_cannot_hide_the_reports_of_another() {
+    let scene = Scene::start().await;
+    let report = async |user: &str| {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Nats-Msg-Id", "1");
+        let subject = format!("glance.{user}.0.state");
+        let answer = scene.clients[user]
+            .request_with_headers(subject, headers, "online".into())
+            .await
+            .unwrap();
+        serde_json::from_slice::<Value>(&answer.payload).unwrap()
+    };
+    assert!(report("main").await.get("seq").is_some());
+    eventually(LIMIT, async || {
+        let answer = report("demo").await;
+        answer.get("duplicate").is_none().then_some(())
+    })
+    .await;
 }
