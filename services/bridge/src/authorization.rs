@@ -7,12 +7,13 @@ use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 use glance_runner::{ConfigError, Environment, Metrics, Reload, Reloads};
+use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use self::failures::Failures;
 pub(crate) use self::passphrases::Scope;
 use self::passphrases::{FILE_VARIABLE, Passphrases, VARIABLE};
-use crate::BridgeOptions;
+use crate::{BridgeOptions, clusters::ClustersView};
 
 /// Whether a request may do something. Clones share it. `Debug` is absent on purpose.
 #[derive(Clone)]
@@ -23,6 +24,7 @@ struct Inner {
     failures: Failures,
     environment: Environment,
     file: Option<PathBuf>,
+    renewed: Notify,
 }
 
 impl Authorization {
@@ -50,6 +52,7 @@ impl Authorization {
             failures: Failures::new(metrics),
             environment: environment.clone(),
             file,
+            renewed: Notify::new(),
         }));
         if let Some(reloads) = reloads {
             tokio::spawn(authorization.clone().follow(reloads));
@@ -73,17 +76,41 @@ impl Authorization {
         self.0.failures.note(client).await
     }
 
+    /// Warns of passphrases that open nothing, whenever they or the clusters are others.
+    pub(crate) async fn warn_of_useless(self, mut clusters: ClustersView) {
+        let mut told = Vec::new();
+        loop {
+            let known = clusters.borrow_and_update().clone();
+            if let Some(known) = known {
+                let passphrases = self.0.passphrases.load_full();
+                let useless = passphrases.useless(|name| known.get(name).is_some());
+                if useless != told {
+                    for line in &useless {
+                        warn!(
+                            "{FILE_VARIABLE}: line {line} opens nothing: no cluster of its scope exists; is the scope forgotten or misspelt?"
+                        );
+                    }
+                    told = useless;
+                }
+            }
+            tokio::select! {
+                changed = clusters.changed() => if changed.is_err() { return },
+                () = self.0.renewed.notified() => {}
+            }
+        }
+    }
+
     async fn follow(self, mut reloads: Reloads) {
         while reloads.requested().await.is_some() {
             let inner = self.0.clone();
             let read = move || Passphrases::read(&inner.environment, inner.file.as_deref());
             match tokio::task::spawn_blocking(read).await {
                 Ok(Ok(passphrases)) => {
-                    info!(
-                        "{FILE_VARIABLE} was read again; passphrases: {}",
-                        passphrases.len()
-                    );
+                    let overview = passphrases.overview();
                     self.0.passphrases.store(Arc::new(passphrases));
+                    self.0.renewed.notify_one();
+                    // Only now: who reads the line may rely on it.
+                    info!("{FILE_VARIABLE} was read again; {overview}");
                 }
                 Ok(Err(cause)) => error!("{cause}. The passphrases stay as they were"),
                 Err(cause) => error!(

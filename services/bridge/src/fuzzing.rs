@@ -53,7 +53,7 @@ pub fn authorization(bytes: &[u8]) {
         return;
     };
     // A file never opens everything to everybody.
-    assert!(passphrases.len() > 0 && passphrases.opens(None).is_none());
+    assert!(!passphrases.entries().is_empty() && passphrases.opens(None).is_none());
     let Some(header) = header else { return };
     let opened = passphrases.opens(Some(header));
     // What opens something is the end of a line of the file.

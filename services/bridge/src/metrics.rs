@@ -20,12 +20,13 @@ const ROUTES: [&str; 5] = [
 ];
 
 /// The words for [`Unavailable`].
-const REASONS: [&str; 6] = [
+const REASONS: [&str; 7] = [
     "no_clusters",
     "disconnected",
     "timed_out",
     "refused",
     "busy",
+    "no_room",
     "undecided",
 ];
 
@@ -69,7 +70,8 @@ impl Counts {
             Unavailable::TimedOut => 2,
             Unavailable::Refused => 3,
             Unavailable::Busy => 4,
-            Unavailable::Undecided(_) => 5,
+            Unavailable::NoRoom => 5,
+            Unavailable::Undecided(_) => 6,
         };
         if let Some(count) = self.unavailable.get(place) {
             count.fetch_add(1, Ordering::Relaxed);

@@ -51,6 +51,8 @@ pub(crate) enum Unavailable {
     Refused,
     #[error("too many requests are waiting for the broker, please try again")]
     Busy,
+    #[error("too many reports arrive at the same time, please try again")]
+    NoRoom,
     #[error("whether shard '{0}' has reported before cannot be told now, please try again")]
     Undecided(ShardId),
 }

@@ -3,12 +3,11 @@
 use std::{
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use glance_protocol::{Details, ReportBody, ShardId, State, Subject, bucket::NoticeKey};
 use glance_runner::http::{Peer, Routes};
-use tokio::{sync::Semaphore, time::timeout};
 use warp::{
     Filter, Rejection,
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
@@ -19,7 +18,7 @@ use warp::{
 use crate::{
     authorization::{Authorization, Scope},
     clusters::{self, Cluster, Clusters, ClustersView},
-    intake::Body,
+    intake::{Body, Room},
     metrics::Counts,
     notices::{self, Action},
     path::{Endpoint, Number},
@@ -28,17 +27,15 @@ use crate::{
     report::{self, Report},
 };
 
-/// How many bytes of report bodies are held at the same time, in KiB.
-const REPORTS_KIB_MAX: usize = 32 * 1024;
-/// How long a report waits for the memory that it needs. Together with the broker's part it stays below two seconds.
-const REPORT_WAIT: Duration = Duration::from_millis(400);
+/// How many bytes of report bodies are held at the same time.
+const REPORTS_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// What all requests share.
 pub(crate) struct Desk {
     authorization: Authorization,
     clusters: ClustersView,
     publisher: Publisher,
-    report_kib: Semaphore,
+    reports: Room,
 }
 
 /// The routes of the bridge. Paths that are not its own are rejected as not found.
@@ -180,7 +177,7 @@ impl Desk {
             authorization,
             clusters,
             publisher,
-            report_kib: Semaphore::new(REPORTS_KIB_MAX),
+            reports: Room::new(REPORTS_BYTES_MAX),
         }
     }
 
@@ -278,14 +275,8 @@ impl Desk {
     }
 
     async fn report(&self, scope: &Scope, body: &mut Body) -> Result<Response, Refusal> {
-        let kib = body.bytes_at_most(report::BYTES_MAX).div_ceil(1024);
-        let room = self
-            .report_kib
-            .acquire_many(u32::try_from(kib).unwrap_or(u32::MAX));
-        let Ok(Ok(_room)) = timeout(REPORT_WAIT, room).await else {
-            return Err(Unavailable::Busy.into());
-        };
-        let report = Report::from_bytes(&body.read(report::BYTES_MAX).await?)?;
+        let (bytes, _held) = body.read_into(report::BYTES_MAX, &self.reports).await?;
+        let report = Report::from_bytes(&bytes)?;
         if !scope.covers(&report.cluster) {
             return Err(Refusal::Unauthorized);
         }

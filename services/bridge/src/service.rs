@@ -73,6 +73,7 @@ impl Bridge {
         let shutdown = shutdown.child();
         let tasks = TaskTracker::new();
         tasks.spawn(follow(broker.clone(), sender, shutdown.clone()));
+        tasks.spawn(authorization.clone().warn_of_useless(clusters.clone()));
         let (publisher, outbox) = Publisher::new(broker.clone(), options);
         // It goes on until the last request has its answer.
         let finished = Shutdown::new();

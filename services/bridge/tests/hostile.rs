@@ -50,6 +50,9 @@ impl Scene {
         status.assert_accepted();
         let health = bot.send("POST", "/api/health/main/1", &[], b"").await;
         health.assert_accepted();
+        let report = br#"{"cluster":"main","shards":[{"id":1,"state":3}]}"#;
+        let report = bot.send("POST", "/api/report", &[], report).await;
+        assert_eq!(report.status, 200, "{report:?}");
         assert!(self.program.exited().is_none());
         let output = self.program.output();
         assert!(!output.contains("panicked"), "{output}");

@@ -119,7 +119,12 @@ async fn passphrases_are_exchanged_without_a_dropped_connection() {
         .await;
     begun.write(&REPORT[..1]).await;
     assert_eq!(post(&mut kept, "the new one").await, 204);
-    setting.reload("main the new one\n", "passphrases: 2").await;
+    setting
+        .reload(
+            "main the new one\n",
+            "passphrases: 2, 1 of them for everything",
+        )
+        .await;
     begun.write(&REPORT[1..]).await;
     assert_eq!(begun.answer("POST").await.status, 200);
     assert_eq!(post(&mut begun, "the old one").await, 401);
@@ -239,6 +244,29 @@ async fn wrong_passphrases_are_slowed_and_right_ones_are_not() {
     let output = setting.process.output();
     assert!(!output.contains("hunter2"), "{output}");
     assert_eq!(output.matches("was refused").count(), 1, "{output}");
+}
+
+#[tokio::test]
+async fn a_scope_that_is_no_cluster_is_warned_of() {
+    let mut setting = Setting::new("* the old one of all\nmian hunter2hunter2\n").await;
+    let useless = "line 2 opens nothing";
+    setting.process.wait_for_line(useless, LIMIT).await;
+    // The beginning of a passphrase whose scope was forgotten.
+    let useless = "line 1 opens nothing";
+    setting
+        .reload("hunter2 horse battery staple\n", useless)
+        .await;
+    let lines = setting.process.lines_printed();
+    setting
+        .reload("main,gone the new one\n", "passphrases: 2")
+        .await;
+    let output = setting.process.output();
+    assert!(
+        !output.contains("mian") && !output.contains("hunter2"),
+        "{output}"
+    );
+    let after: Vec<_> = output.lines().skip(lines).collect();
+    assert!(!after.join("\n").contains("opens nothing"), "{output}");
 }
 
 #[tokio::test]

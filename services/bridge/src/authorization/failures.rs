@@ -39,8 +39,11 @@ const WAITING_MAX: usize = 4096;
 const WAITING_EACH_MAX: usize = 256;
 /// How many addresses are remembered is at most twice this.
 const ADDRESSES_MAX: usize = 4096;
-/// How often the log tells of failures.
-const TELL_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the log names an address: who looks for bots with an old passphrase finds each, and a loud one hides no other.
+const TELL_AGAIN: Duration = Duration::from_secs(600);
+/// How many lines there may be at once, and how soon there may be one more, so that a crowd does not fill the log.
+const LINES_MAX: u32 = 20;
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The failures of all addresses.
 pub(crate) struct Failures {
@@ -65,14 +68,45 @@ struct State {
     /// The addresses that failed last, and those that did before them. When the first is full, it becomes the second.
     recent: HashMap<IpAddr, Record>,
     older: HashMap<IpAddr, Record>,
-    told: Option<Instant>,
+    lines: Lines,
     untold: u64,
 }
 
 struct Record {
     failures: u32,
     at: Instant,
+    told: Option<Instant>,
     waiting: Arc<Semaphore>,
+}
+
+/// What follows from a failure.
+struct Noted {
+    /// How often the address failed lately, this time included.
+    failures: u32,
+    /// Its room for waiting.
+    waiting: Arc<Semaphore>,
+    /// Whether it is to be told, and then what of those that were not.
+    told: Option<String>,
+}
+
+/// The lines that may be written.
+#[derive(Default)]
+struct Lines {
+    written: u32,
+    since: Option<Instant>,
+}
+
+impl Lines {
+    fn take(&mut self, now: Instant) -> bool {
+        let since = self.since.get_or_insert(now);
+        let regained = now.duration_since(*since).as_secs() / LINE_INTERVAL.as_secs();
+        let regained = u32::try_from(regained).unwrap_or(u32::MAX);
+        *since += LINE_INTERVAL.saturating_mul(regained);
+        self.written = self.written.saturating_sub(regained);
+        let may = self.written < LINES_MAX;
+        self.written += u32::from(may);
+        may
+    }
 }
 
 impl Failures {
@@ -102,8 +136,11 @@ impl Failures {
     fn measure(&self, client: IpAddr) -> Measure {
         self.counter.inc();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = state.tell();
-        let (failures, each) = state.note(subject(client));
+        let Noted {
+            failures,
+            waiting,
+            told,
+        } = state.note(subject(client));
         drop(state);
         if let Some(others) = told {
             warn!(
@@ -113,7 +150,7 @@ impl Failures {
         if failures <= FREE {
             return Measure::None;
         }
-        let permits = each
+        let permits = waiting
             .try_acquire_owned()
             .and_then(|one| Ok([one, self.waiting.clone().try_acquire_owned()?]));
         match permits {
@@ -124,21 +161,7 @@ impl Failures {
 }
 
 impl State {
-    /// Whether this failure is to be told, and then what of those that were not.
-    fn tell(&mut self) -> Option<String> {
-        if self.told.is_some_and(|at| at.elapsed() < TELL_INTERVAL) {
-            self.untold += 1;
-            return None;
-        }
-        self.told = Some(Instant::now());
-        Some(match std::mem::take(&mut self.untold) {
-            0 => String::new(),
-            others => format!(" ({others} more were since the last such line)"),
-        })
-    }
-
-    /// How often the address failed lately, this time included, and its room for waiting.
-    fn note(&mut self, address: IpAddr) -> (u32, Arc<Semaphore>) {
+    fn note(&mut self, address: IpAddr) -> Noted {
         let now = Instant::now();
         let known = self
             .recent
@@ -147,18 +170,36 @@ impl State {
         let mut record = known.unwrap_or_else(|| Record {
             failures: 0,
             at: now,
+            told: None,
             waiting: Arc::new(Semaphore::new(WAITING_EACH_MAX)),
         });
         let forgiven = now.duration_since(record.at).as_secs() / FORGIVEN.as_secs();
         let forgiven = u32::try_from(forgiven).unwrap_or(u32::MAX);
         record.failures = (record.failures.saturating_sub(forgiven) + 1).min(REMEMBERED_MAX);
         record.at = now;
-        let result = (record.failures, record.waiting.clone());
+        let due = record
+            .told
+            .is_none_or(|at| now.duration_since(at) >= TELL_AGAIN);
+        let told = if due && self.lines.take(now) {
+            record.told = Some(now);
+            Some(std::mem::take(&mut self.untold))
+        } else {
+            self.untold += 1;
+            None
+        };
+        let noted = Noted {
+            failures: record.failures,
+            waiting: record.waiting.clone(),
+            told: told.map(|others| match others {
+                0 => String::new(),
+                others => format!(" ({others} more were since the last such line)"),
+            }),
+        };
         if self.recent.len() >= ADDRESSES_MAX {
             self.older = std::mem::take(&mut self.recent);
         }
         self.recent.insert(address, record);
-        result
+        noted
     }
 }
 
@@ -269,7 +310,7 @@ mod tests {
         let mut state = State::default();
         for number in 0..100_000u32 {
             // Who goes on is not forgotten because many others come.
-            let (failures, _) = state.note(IpAddr::from([10, 0, 0, 1]));
+            let failures = state.note(IpAddr::from([10, 0, 0, 1])).failures;
             assert_eq!(failures, (number + 1).min(REMEMBERED_MAX));
             state.note(IpAddr::from(number.to_be_bytes().map(|byte| byte ^ 0x80)));
             assert!(state.recent.len() <= ADDRESSES_MAX && state.older.len() <= ADDRESSES_MAX);
@@ -290,13 +331,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_burst_is_told_once() {
+    async fn each_address_is_named_now_and_then() {
         let mut state = State::default();
-        assert_eq!(state.tell().as_deref(), Some(""));
-        assert_eq!(state.tell(), None);
-        assert_eq!(state.tell(), None);
-        sleep(TELL_INTERVAL).await;
-        let told = state.tell().unwrap();
-        assert!(told.contains("2 more"), "{told}");
+        let mut told = |last| state.note(v4(last)).told;
+        assert_eq!(told(1).as_deref(), Some(""));
+        for _ in 0..1000 {
+            assert_eq!(told(1), None);
+        }
+        // A loud one hides no other.
+        assert!(told(2).is_some_and(|it| it.contains("1000 more")));
+        sleep(TELL_AGAIN).await;
+        assert_eq!(told(1).as_deref(), Some(""));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_does_not_fill_the_log() {
+        let mut state = State::default();
+        let mut lines = |from: u8| {
+            let told = (from..from + 80).filter_map(|last| state.note(v4(last)).told);
+            u32::try_from(told.count()).unwrap()
+        };
+        assert_eq!(lines(0), LINES_MAX);
+        assert_eq!(lines(80), 0);
+        sleep(LINE_INTERVAL * 3).await;
+        assert_eq!(lines(160), 3);
     }
 }

@@ -49,6 +49,8 @@ pub(crate) struct Entry {
     /// Hashes have one length, so comparing them tells nothing about the passphrase's.
     hash: Hash,
     scope: Scope,
+    /// Where it is in the file.
+    line: Option<usize>,
 }
 
 type Hash = [u8; 32];
@@ -101,7 +103,7 @@ impl Passphrases {
                     "{VARIABLE} is shorter than {CHARS_RECOMMENDED} characters: it may be guessed"
                 );
             }
-            entries.push(Entry::new(passphrase, Scope::Everything));
+            entries.push(Entry::new(passphrase, Scope::Everything, None));
         }
         if let Some(path) = file {
             entries.extend(read_file(path)?);
@@ -120,12 +122,32 @@ impl Passphrases {
         Ok(Self::Required(merge(entries)))
     }
 
-    /// How many different ones there are.
-    pub(crate) fn len(&self) -> usize {
+    pub(crate) fn entries(&self) -> &[Entry] {
         match self {
-            Self::Open => 0,
-            Self::Required(entries) => entries.len(),
+            Self::Open => &[],
+            Self::Required(entries) => entries,
         }
+    }
+
+    /// How many different ones there are, in words.
+    pub(crate) fn overview(&self) -> String {
+        let all = self.entries();
+        let whole = all.iter().filter(|it| it.scope == Scope::Everything);
+        format!(
+            "passphrases: {}, {} of them for everything",
+            all.len(),
+            whole.count()
+        )
+    }
+
+    /// The lines of the file whose passphrases open nothing, as no cluster of their scope exists. The first words of a
+    /// passphrase whose scope was forgotten can look like one.
+    pub(crate) fn useless(&self, exists: impl Fn(&str) -> bool) -> Vec<usize> {
+        let useless = self.entries().iter().filter(|it| match &it.scope {
+            Scope::Everything => false,
+            Scope::Clusters(names) => !names.iter().any(|name| exists(name.as_str())),
+        });
+        useless.filter_map(|it| it.line).collect()
     }
 
     /// What the value of an `Authorization` header opens: it is a passphrase itself, or `Bearer <passphrase>`.
@@ -144,7 +166,7 @@ impl Passphrases {
             _ => raw,
         };
         let mut opened: Option<Scope> = None;
-        for Entry { hash, scope } in entries {
+        for Entry { hash, scope, .. } in entries {
             let fits: Choice = hash.ct_eq(&raw) | hash.ct_eq(&bearer);
             if fits.into() {
                 opened = Some(opened.map_or_else(|| scope.clone(), |other| other.join(scope)));
@@ -155,10 +177,11 @@ impl Passphrases {
 }
 
 impl Entry {
-    fn new(passphrase: &str, scope: Scope) -> Self {
+    fn new(passphrase: &str, scope: Scope, line: Option<usize>) -> Self {
         Self {
             hash: hash(passphrase.as_bytes()),
             scope,
+            line,
         }
     }
 }
@@ -274,7 +297,7 @@ fn parse_file(bytes: &[u8]) -> Result<(Vec<Entry>, Option<usize>), String> {
         if is_short(passphrase) {
             short = short.or(Some(number));
         }
-        entries.push(Entry::new(passphrase, scope));
+        entries.push(Entry::new(passphrase, scope, Some(number)));
     }
     if entries.is_empty() {
         return Err(format!(

@@ -78,7 +78,7 @@ fn refuses_what_no_header_can_carry_without_repeating_it() {
 fn a_file_gives_each_passphrase_its_scope() {
     let text = "\u{feff}# all of it\r\n*\told one  with blanks \r\n* new one\n\n  main,demo  # not a remark\ndemo both\nmain both\nlast Bearer both";
     let guard = file(text.as_bytes()).unwrap();
-    assert_eq!(guard.len(), 5);
+    assert_eq!(guard.entries().len(), 5);
     let covered = |header: &str| {
         let scope = guard.opens(Some(header.as_bytes()));
         let covers = |name: &&str| scope.as_ref().is_some_and(|scope| scope.covers(name));
