@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Checks what deploy/ and compose.yaml say, as far as that can be done without running it:
 #
-# - deploy/kubernetes against the schemas of the oldest and the newest Kubernetes that it is written for, and what the
+# - deploy/kubernetes, and what kustomize makes of it and of the example in docs/kubernetes.md, against the schemas of the oldest and the newest Kubernetes that it is written for, and what the
 #   files say of each other (check_manifests.py)
 # - deploy/systemd with systemd-analyze, and that each unit stays below an exposure of 2 of 10
 # - the configuration of HAProxy with haproxy, and compose.yaml with docker compose
 #
-# kustomize, systemd-analyze, haproxy or docker compose, where missing, is said and passed over.
+# kustomize (or kubectl, which has it too), systemd-analyze, haproxy or docker compose, where missing, is said and passed over.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -31,21 +31,36 @@ install_packages() {
   mv "$PACKAGES.new" "$PACKAGES"
 }
 
+# The manifests as they are, the example in docs/kubernetes.md beside a checkout, and the example with what it has as remarks.
+build_kubernetes() {
+  local kustomize=(kustomize build) example
+  command -v kustomize >/dev/null || kustomize=(kubectl kustomize)
+  command -v "${kustomize[0]}" >/dev/null || { passed_over kustomize 'the kustomization is, by the tool itself,'; return; }
+  "${kustomize[@]}" deploy/kubernetes >"$work/built-plain.yaml"
+  mkdir "$work/beside"
+  ln -s "$PWD" "$work/beside/glance"
+  for example in my-glance my-glance-in-full; do
+    mkdir "$work/beside/$example"
+    # shellcheck disable=SC2016 # marks of Markdown, which the shell has nothing to do with
+    sed -n '/^```yaml/,/^```/{/^```/!p}' docs/kubernetes.md >"$work/beside/$example/kustomization.yaml"
+  done
+  sed -i 's/^# //' "$work/beside/my-glance-in-full/kustomization.yaml"
+  for example in my-glance my-glance-in-full; do
+    "${kustomize[@]}" "$work/beside/$example" >"$work/built-$example.yaml"
+  done
+}
+
 check_kubernetes() {
   local files version
   install_packages
-  files=(deploy/kubernetes/*.yaml deploy/kubernetes/optional/*.yaml)
+  build_kubernetes
+  # There is no schema for a kustomization: check_manifests.py looks at it.
+  mapfile -t files < <(find deploy/kubernetes "$work" -maxdepth 3 -name '*.yaml' ! -path '*/beside/*' ! -name kustomization.yaml)
   for version in "${KUBERNETES[@]}"; do
-    # There is no schema for the kustomization: check_manifests.py looks at it.
-    PYTHONPATH="$PACKAGES" python3 -m kubernetes_validate --strict --quiet --no-warn --kubernetes-version "$version" \
-      "${files[@]/deploy\/kubernetes\/kustomization.yaml/deploy\/kubernetes\/namespace.yaml}"
+    PYTHONPATH="$PACKAGES" python3 -m kubernetes_validate --strict --quiet --no-warn --kubernetes-version "$version" "${files[@]}"
   done
-  PYTHONPATH="$PACKAGES" python3 scripts/check_manifests.py
-  if command -v kustomize >/dev/null; then
-    kustomize build deploy/kubernetes >/dev/null
-  else
-    passed_over kustomize 'the kustomization is, by the tool itself,'
-  fi
+  mapfile -t files < <(find "$work" -maxdepth 1 -name 'built-*.yaml')
+  PYTHONPATH="$PACKAGES" python3 scripts/check_manifests.py "${files[@]}"
 }
 
 check_systemd() {

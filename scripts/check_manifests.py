@@ -1,8 +1,10 @@
-"""What the files of a deployment say of each other, which no schema knows. Called by check-manifests.sh.
+"""What the files of a deployment say of each other, which no schema knows. Called by check-manifests.sh, with what kustomize
+made of the manifests where it is installed.
 
-- The kustomization names each file, and each name of a secret, a setting, a port, a service or a label leads somewhere.
+- The kustomizations name each file, and each name of a secret, a setting, a port, a service or a label leads somewhere.
 - Each container is as locked up as the standard "restricted" and compose.yaml ask, and has limits.
 - Each variable of ours that a file sets is one that a program of ours or nats.conf reads.
+- What kustomize made: pods take the settings by the name with the hash, and an autoscaled deployment says no number.
 """
 
 import pathlib
@@ -32,9 +34,11 @@ def known_variables():
 
 
 def check_kustomization(documents):
+    for path in KUBERNETES.glob("**/kustomization.yaml"):
+        (one,) = load(path)
+        there = {file.name for file in path.parent.glob("*.yaml")} - {"kustomization.yaml", "secret.sample.yaml"}
+        check(set(one["resources"]) == there, f"{path}: names {one['resources']}, there are {sorted(there)}")
     (kustomization,) = load(KUBERNETES / "kustomization.yaml")
-    there = {path.name for path in KUBERNETES.glob("*.yaml")} - {"kustomization.yaml", "secret.sample.yaml"}
-    check(set(kustomization["resources"]) == there, f"kustomization.yaml names {kustomization['resources']}, there are {sorted(there)}")
     named = {image["name"] for image in kustomization["images"]}
     used = {container["image"] for _, _, container in containers(documents)}
     check(named == used, f"kustomization.yaml names the images {named}, the pods {used}")
@@ -47,7 +51,17 @@ def containers(documents):
             yield document, template["spec"], container
 
 
-def check_container(name, pod, container, by_kind, variables):
+def load_settings():
+    """The generated ConfigMaps: the variables of each, by its name."""
+    (kustomization,) = load(KUBERNETES / "kustomization.yaml")
+    settings = {}
+    for generator in kustomization["configMapGenerator"]:
+        lines = [line for file in generator["envs"] for line in (KUBERNETES / file).read_text().splitlines()]
+        settings[generator["name"]] = [line.partition("=")[0] for line in lines if line and not line.startswith("#")]
+    return settings
+
+
+def check_container(name, pod, container, by_kind, settings, variables):
     context, pod_context = container.get("securityContext", {}), pod.get("securityContext", {})
     check(context.get("allowPrivilegeEscalation") is False, f"{name}: allowPrivilegeEscalation")
     check(context.get("readOnlyRootFilesystem") is True, f"{name}: readOnlyRootFilesystem")
@@ -61,7 +75,7 @@ def check_container(name, pod, container, by_kind, variables):
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         port = container[probe].get("httpGet", {}).get("port")
         check(port is None or port in ports, f"{name}: {probe} asks the port {port}")
-    secrets, settings = by_kind["Secret"], by_kind["ConfigMap"]
+    secrets = by_kind["Secret"]
     for source in container.get("envFrom", []):
         check(source["configMapRef"]["name"] in settings, f"{name}: {source}")
     for variable in container.get("env", []):
@@ -76,9 +90,7 @@ def check_container(name, pod, container, by_kind, variables):
 
 def check_kubernetes(variables):
     documents = [document for path in KUBERNETES.glob("**/*.yaml") for document in load(path) if "kustomize" not in document["apiVersion"]]
-    by_kind = {}
-    for document in documents:
-        by_kind.setdefault(document["kind"], {})[document["metadata"]["name"]] = document
+    by_kind, settings = in_kinds(documents), load_settings()
     check_kustomization(documents)
     pods = {}
     for document, pod, container in containers(documents):
@@ -86,7 +98,7 @@ def check_kubernetes(variables):
         labels = document["spec"]["template"]["metadata"]["labels"]
         check(document["spec"]["selector"]["matchLabels"].items() <= labels.items(), f"{name}: selects other pods than its own")
         pods[labels["app.kubernetes.io/name"]] = {port["name"] for port in container["ports"]}
-        check_container(name, pod, container, by_kind, variables)
+        check_container(name, pod, container, by_kind, settings, variables)
     for name, service in by_kind["Service"].items():
         target = service["spec"]["selector"]["app.kubernetes.io/name"]
         for port in service["spec"]["ports"]:
@@ -98,8 +110,32 @@ def check_kubernetes(variables):
             check(target in by_kind["Service"], f"Ingress: no service {target}")
     for name, budget in by_kind["PodDisruptionBudget"].items():
         check(budget["spec"]["selector"]["matchLabels"]["app.kubernetes.io/name"] in pods, f"PodDisruptionBudget/{name}")
-    for variable in by_kind["ConfigMap"]["glance-settings"]["data"]:
-        check(variable in variables, f"settings.yaml: nobody reads {variable}")
+    for variable in (variable for names in settings.values() for variable in names):
+        check(variable in variables, f"settings.env: nobody reads {variable}")
+
+
+def in_kinds(documents):
+    by_kind = {}
+    for document in documents:
+        by_kind.setdefault(document["kind"], {})[document["metadata"]["name"]] = document
+    return by_kind
+
+
+def check_built(path):
+    """`path`: what kustomize made of the manifests."""
+    documents = load(path)
+    by_kind = in_kinds(documents)
+    for document in documents:
+        inside = document["kind"] == "Namespace" or document["metadata"].get("namespace") == "glance"
+        check(inside, f"{path.name}: {document['kind']}/{document['metadata']['name']} is not in the namespace glance")
+    for document, _, container in containers(documents):
+        for source in container.get("envFrom", []):
+            name = source["configMapRef"]["name"]
+            check(name in by_kind["ConfigMap"], f"{path.name}: {document['metadata']['name']}: no ConfigMap {name}")
+            check(name != "glance-settings", f"{path.name}: {document['metadata']['name']}: a change of the settings rolls no pod")
+    for scaler in by_kind.get("HorizontalPodAutoscaler", {}).values():
+        target = scaler["spec"]["scaleTargetRef"]
+        check("replicas" not in by_kind[target["kind"]][target["name"]]["spec"], f"{path.name}: an apply undoes the autoscaler of {target['name']}")
 
 
 def check_compose(variables):
@@ -121,14 +157,20 @@ def check_compose(variables):
 
 def check_units(variables):
     for unit in (ROOT / "deploy/systemd").glob("*.service"):
-        for variable in re.findall(r"^Environment=(GLANCE_[A-Z_]+)=", unit.read_text(), re.MULTILINE):
-            own = variable == "GLANCE_NATS_HOST"
-            check(variable in variables or own, f"{unit.name}: nobody reads {variable}")
+        text = unit.read_text()
+        set_here = set(re.findall(r"^Environment=(GLANCE_[A-Z_]+)=", text, re.MULTILINE))
+        # What only the command line of the unit uses.
+        in_flags = set(re.findall(r"\$\{(GLANCE_[A-Z_]+)\}", text))
+        check(in_flags <= set_here, f"{unit.name}: its command uses {in_flags}, and it sets {set_here}")
+        for variable in set_here - in_flags:
+            check(variable in variables, f"{unit.name}: nobody reads {variable}")
 
 
-def main():
+def main(built):
     variables = known_variables()
     check_kubernetes(variables)
+    for path in built:
+        check_built(pathlib.Path(path))
     check_compose(variables)
     check_units(variables)
     for problem in problems:
@@ -137,4 +179,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
