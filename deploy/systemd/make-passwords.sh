@@ -10,8 +10,10 @@ set -euo pipefail
 readonly FOLDER="${1:-/etc/glance}"
 readonly USERS=(aggregator bridge web operator system)
 
+# nats-server reads nats.conf in it, as a user of its own. The secrets are for root alone.
+install -d -m 755 "$FOLDER"
 umask 077
-mkdir -p "$FOLDER/secrets"
+install -d -m 700 "$FOLDER/secrets"
 for user in "${USERS[@]}"; do
   file="$FOLDER/secrets/$user"
   if [ ! -s "$file" ]; then
