@@ -64,7 +64,12 @@ run() {
 }
 
 if [ $# -eq 0 ]; then
-  mapfile -t targets < <(cargo fuzz list)
+  list="$(cargo fuzz list)"
+  if [ -z "$list" ]; then
+    echo 'cargo fuzz list names no target' >&2
+    exit 1
+  fi
+  mapfile -t targets <<<"$list"
 else
   targets=("$@")
 fi
