@@ -10,13 +10,23 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 readonly WAIT=(up --detach --no-build --no-deps --wait --wait-timeout 120)
 
 leads() {
-  docker compose exec -T nats wget -q -O - "http://$1:9464/metrics" | grep -q '^glance_aggregator_leader 1'
+  local metrics
+  # Not through a pipe: grep ends at the first match, and then the whole would count as failed.
+  metrics="$(docker compose exec -T nats wget -q -O - "http://$1:9464/metrics")" || return 1
+  grep -q '^glance_aggregator_leader 1' <<<"$metrics"
 }
 
 # $1: a service that may have several replicas. The new ones get their part before the old ones go.
 replace() {
-  local old count container
-  mapfile -t old < <(docker compose ps --quiet "$1")
+  local running old count container
+  # A statement of its own, so that the script ends when it fails: with no old ones, the scale would be 0.
+  running="$(docker compose ps --quiet "$1")"
+  if [ -z "$running" ]; then
+    echo "$1: none runs"
+    docker compose "${WAIT[@]}" "$1"
+    return
+  fi
+  mapfile -t old <<<"$running"
   count="${#old[@]}"
   echo "$1: $count new beside $count old"
   docker compose "${WAIT[@]}" --no-recreate --scale "$1=$((2 * count))" "$1"
