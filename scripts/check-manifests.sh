@@ -82,7 +82,7 @@ check_systemd() {
 
 check_compose() {
   if command -v haproxy >/dev/null; then
-    haproxy -c -q -f deploy/compose/haproxy.cfg
+    haproxy -c -q -f deploy/compose/balancer/haproxy.cfg
     haproxy -c -q -f deploy/systemd/haproxy.cfg
   else
     passed_over haproxy 'its configuration is'
