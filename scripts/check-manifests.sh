@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Checks what deploy/ and compose.yaml say, as far as that can be done without running it:
 #
-# - deploy/kubernetes, and what kustomize makes of it and of the example in docs/kubernetes.md, against the schemas of the oldest and the newest Kubernetes that it is written for, and what the
-#   files say of each other (check_manifests.py)
+# - deploy/kubernetes, and what kustomize makes of it and of the example in docs/kubernetes.md: against the schemas of the
+#   oldest and the newest Kubernetes that it is written for, and what the files say of each other (check_manifests.py)
 # - deploy/systemd with systemd-analyze, and that each unit stays below an exposure of 2 of 10
 # - the configuration of HAProxy with haproxy, and compose.yaml with docker compose
 #
