@@ -8,7 +8,10 @@ use glance_runner::ConfigError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::page::content_type;
+use crate::{
+    origin::{self, Problem, UNFIT, fits_policy},
+    page::content_type,
+};
 
 /// The folder of the page with what may be replaced.
 pub(crate) const FOLDER: &str = "brand";
@@ -123,6 +126,7 @@ impl Brand {
                 return Err(error(field, problem));
             }
         }
+        check_api(&brand.api).map_err(|problem| error(": api", &problem))?;
         let logo = format!("{FOLDER}/{}", brand.logo);
         if !brand.logo.is_empty() && content_type(&logo).is_none_or(|it| !it.starts_with("image/"))
         {
@@ -187,6 +191,24 @@ impl Brand {
     }
 }
 
+/// The page may only ask for data where its policy names the host.
+fn check_api(api: &str) -> Result<(), String> {
+    if api.is_empty() {
+        return Ok(());
+    }
+    match origin::of_address(api) {
+        Ok(origin) if fits_policy(&origin) => Ok(()),
+        Ok(origin) => Err(format!("'{origin}' {UNFIT}")),
+        Err(Problem::NotAscii(written)) => Err(format!(
+            "has a host that browsers write in another way; begin with {written}"
+        )),
+        Err(Problem::NotOne) => Err(
+            "has no host that a page can ask; write an address such as https://status.example.org/glance"
+                .to_owned(),
+        ),
+    }
+}
+
 fn is_url(text: &str) -> bool {
     let rest = text
         .strip_prefix("https://")
@@ -213,6 +235,15 @@ mod tests {
             (r#"{"title":""}"#, "title"),
             (r#"{"link":"javascript:alert(1)"}"#, "link"),
             (r#"{"api":"https://a b"}"#, "api"),
+            (r#"{"api":"https://u:p@a.org"}"#, "api"),
+            (r#"{"api":"https://a.org:99999/"}"#, "api"),
+            (r#"{"api":"https://a;b.org/"}"#, "api"),
+            (
+                r#"{"api":"https://bücher.example/x"}"#,
+                "begin with https://xn--bcher-kva.example",
+            ),
+            (r#"{"api":"http://status_web:3000"}"#, "Policy"),
+            (r#"{"api":"http://[::1]:3000/"}"#, "IPv6"),
             (r#"{"logo":"../../secret.svg"}"#, "logo"),
             (r#"{"logo":"logo.bmp"}"#, "svg, png"),
             (r#"{"language":"fr"}"#, "language"),
@@ -225,6 +256,8 @@ mod tests {
     #[test]
     fn every_field_may_be_left_out() {
         assert_eq!(read("{}").unwrap(), Brand::default());
+        let api = r#"{"api":"https://Status.example.org:443/glance/"}"#;
+        assert!(read(api).is_ok());
         let brand = read(r#"{"title":"Bot","logo":"logo.svg"}"#).unwrap();
         assert_eq!(brand.logo(), "brand/logo.svg");
         assert_eq!(Brand::read(&BTreeMap::new()).unwrap(), Brand::default());

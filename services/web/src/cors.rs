@@ -4,7 +4,9 @@ use std::str::FromStr;
 
 use warp::http::{HeaderMap, HeaderValue, header};
 
-use crate::representation::set;
+use crate::{origin, representation::set};
+
+const ALLOWED: &str = "`*`, `none`, or origins";
 
 /// The origins that may read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,31 +27,12 @@ impl FromStr for Origins {
             _ => {}
         }
         let origins = text.split(',').map(str::trim);
-        let checked = |text: &str| {
-            origin(text).ok_or_else(|| {
-                format!("'{text}' is no origin; write `*`, `none`, or origins such as https://status.example.org, separated by commas")
-            })
-        };
+        let checked = |text: &str| origin::parse(text).map_err(|problem| problem.of(text, ALLOWED));
         origins
             .map(checked)
             .collect::<Result<_, _>>()
             .map(Self::Only)
     }
-}
-
-/// The origin in small letters; `None` if it is none.
-pub(crate) fn origin(text: &str) -> Option<String> {
-    let host = text
-        .strip_prefix("https://")
-        .or_else(|| text.strip_prefix("http://"));
-    let is_host = |host: &str| {
-        !host.is_empty()
-            && host
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || ".-:[]".contains(c))
-    };
-    host.filter(|host| is_host(host))
-        .map(|_| text.to_ascii_lowercase())
 }
 
 impl Origins {
@@ -91,8 +74,8 @@ mod tests {
         assert_eq!("*".parse(), Ok(Origins::Everybody));
         assert_eq!("none".parse(), only(&[]));
         assert_eq!(
-            "https://a.org, http://b:8080".parse(),
-            only(&["https://a.org", "http://b:8080"])
+            "https://a.org:443, http://b:8080,http://[::1]:80".parse(),
+            only(&["https://a.org", "http://b:8080", "http://[::1]"])
         );
         for wrong in [
             "",
@@ -100,10 +83,13 @@ mod tests {
             "https://a.org/",
             "https://a.org,,",
             "ftp://a.org",
+            "https://a.org:99999",
         ] {
             let error = wrong.parse::<Origins>().unwrap_err();
             assert!(error.contains("none"), "{error}");
         }
+        let error = "https://bücher.example".parse::<Origins>().unwrap_err();
+        assert!(error.contains("write https://xn--bcher-kva.example"));
     }
 
     #[test]

@@ -19,7 +19,7 @@
 //!   `html`: the verdict in it; `parts`, `bundle`: its many files as few.
 //! * `verdict`: one sentence and one colour for the whole fleet, for `/`, `/plain` and unfurled links.
 //! * `history`: the last transitions of each shard, and the outages.
-//! * `cors`, `origins`: whose pages may read from another host, open the feed, or show the page in a frame.
+//! * `origin` (pure): what an origin is; `cors`, `origins`: whose pages may read from another host, open the feed, or show the page in a frame.
 //! * `policy` (pure), `protection`: what a browser may do with the page, and with all else.
 //! * `metrics`: what is counted, and by which names it is told.
 //! * `web`: starts and stops all of this.
@@ -46,6 +46,7 @@ mod mirror;
 mod model;
 mod notices;
 mod options;
+mod origin;
 mod origins;
 mod page;
 mod parts;

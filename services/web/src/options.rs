@@ -84,7 +84,8 @@ pub struct WebOptions {
         long,
         env = "GLANCE_FRAME_ORIGINS",
         value_name = "ORIGINS",
-        default_value = "same"
+        default_value = "same",
+        value_parser = OriginRule::for_policy
     )]
     pub frame_origins: OriginRule,
 
@@ -93,7 +94,8 @@ pub struct WebOptions {
         long,
         env = "GLANCE_PAGE_ORIGINS",
         value_name = "ORIGINS",
-        default_value = "none"
+        default_value = "none",
+        value_parser = OriginRule::for_policy
     )]
     pub page_origins: OriginRule,
 

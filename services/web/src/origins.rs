@@ -4,7 +4,9 @@ use std::str::FromStr;
 
 use warp::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::cors;
+use crate::origin::{self, UNFIT, fits_policy};
+
+const ALLOWED: &str = "`*`, `none`, or `same` and origins";
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
@@ -46,21 +48,38 @@ impl FromStr for OriginRule {
         }
         let (mut same, mut others) = (false, Vec::new());
         for entry in text.split(',').map(str::trim) {
-            match cors::origin(entry) {
-                _ if entry == "same" => same = true,
-                Some(origin) => others.push(origin),
-                None => {
-                    return Err(format!(
-                        "'{entry}' is no origin; write `*`, `none`, or `same` and origins such as https://status.example.org, separated by commas"
-                    ));
-                }
+            if entry == "same" {
+                same = true;
+                continue;
             }
+            let origin = origin::parse(entry).map_err(|problem| problem.of(entry, ALLOWED))?;
+            others.push(origin);
         }
         Ok(Self::Only { same, others })
     }
 }
 
 impl OriginRule {
+    /// Reads a rule that becomes a part of a Content Security Policy.
+    ///
+    /// # Errors
+    ///
+    /// When it is no rule, or browsers would ignore a part of it.
+    pub(crate) fn for_policy(text: &str) -> Result<Self, String> {
+        let rule: Self = text.parse()?;
+        match rule.others().iter().find(|origin| !fits_policy(origin)) {
+            Some(origin) => Err(format!("'{origin}' {UNFIT}")),
+            None => Ok(rule),
+        }
+    }
+
+    fn others(&self) -> &[String] {
+        match self {
+            Self::Everybody => &[],
+            Self::Only { others, .. } => others,
+        }
+    }
+
     /// Whether a request may be answered. One that names no origin comes from a program and not from a page: a rule
     /// about pages does not stop it. `forwarded` is whether a trusted proxy says to which host it was sent.
     #[must_use]
@@ -141,6 +160,23 @@ mod tests {
         }
         for wrong in ["", "a.org", "https://a.org/x", "*,same", "https://a.org;x"] {
             assert!(wrong.parse::<OriginRule>().unwrap_err().contains("same"));
+            assert!(OriginRule::for_policy(wrong).is_err());
+        }
+    }
+
+    #[test]
+    fn a_rule_for_a_policy_names_only_what_it_can() {
+        let rule = "same,https://a.org:443,http://10.0.0.1:81";
+        assert_eq!(OriginRule::for_policy(rule), rule.parse());
+        assert_eq!(OriginRule::for_policy("*"), Ok(OriginRule::Everybody));
+        for wrong in ["http://[::1]:3000", "same,http://status_web"] {
+            let error = OriginRule::for_policy(wrong).unwrap_err();
+            assert!(
+                error.contains("http://") && error.contains("IPv6"),
+                "{error}"
+            );
+            // Who asks is compared with it, and that works.
+            assert!(wrong.parse::<OriginRule>().is_ok());
         }
     }
 
@@ -177,6 +213,19 @@ mod tests {
         let rule: OriginRule = "https://a.org".parse().unwrap();
         assert!(rule.permits(&HeaderMap::new(), false));
         assert!(!OriginRule::NONE.permits(&request(&[(header::ORIGIN, "https://a.org")]), false));
+        let written = [
+            ("https://a.org:443", "https://a.org"),
+            ("http://b:80", "http://b"),
+            ("http://[::1]:3000", "http://[::1]:3000"),
+            ("http://status_web:3000", "http://status_web:3000"),
+        ];
+        for (listed, sent) in written {
+            let rule: OriginRule = listed.parse().unwrap();
+            assert!(
+                rule.permits(&request(&[(header::ORIGIN, sent)]), false),
+                "{listed}"
+            );
+        }
         let two = [
             (header::ORIGIN, "https://a.org"),
             (header::ORIGIN, "https://b.org"),

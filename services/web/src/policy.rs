@@ -6,7 +6,10 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest as _, Sha256};
 
-use crate::{OriginRule, cors};
+use crate::{
+    OriginRule,
+    origin::{self, socket_of},
+};
 
 /// Stands for what is filled in later.
 pub(crate) const GAP: char = '\0';
@@ -50,14 +53,10 @@ pub(crate) fn with_frames(policy: &str, frames: &OriginRule) -> String {
     format!("{policy}; frame-ancestors {frames}")
 }
 
-/// The origin of an address, and the same for WebSockets.
+/// The origin of an address, and the same for WebSockets. Empty for an address without one, which `brand` refuses.
 fn connections(api: &str) -> String {
-    let (scheme, rest) = api.split_once("://").unwrap_or_default();
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let origin = cors::origin(&format!("{scheme}://{host}"));
-    let socket = if scheme == "https" { "wss" } else { "ws" };
-    origin.map_or(String::new(), |origin| {
-        format!("{origin} {socket}://{host}")
+    origin::of_address(api).map_or(String::new(), |origin| {
+        format!("{origin} {}", socket_of(&origin))
     })
 }
 
@@ -120,6 +119,7 @@ mod tests {
                 "http://h:3000",
                 "connect-src 'self' http://h:3000 ws://h:3000;",
             ),
+            ("https://H:443/", "connect-src 'self' https://h wss://h;"),
             ("https://h; script-src *", "connect-src 'self';"),
         ] {
             let policy = of("", api, &OriginRule::NONE);

@@ -60,6 +60,8 @@ async fn a_wrong_configuration_is_one_sentence() {
             ["--frame-origins", "https://a.org/"],
             "GLANCE_FRAME_ORIGINS",
         ),
+        (["--frame-origins", "http://[::1]"], "IPv6"),
+        (["--page-origins", "http://a_b"], "GLANCE_PAGE_ORIGINS"),
         (
             ["--trusted-proxies", "10.0.0.0/33"],
             "GLANCE_TRUSTED_PROXIES",
