@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use warp::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::origin::{self, UNFIT, fits_policy};
+use crate::origin::{self, UNFIT, fits_policy, socket_of};
 
 const ALLOWED: &str = "`*`, `none`, or `same` and origins";
 
@@ -108,6 +108,14 @@ impl OriginRule {
                 all.join(" ")
             }
         }
+    }
+
+    /// The WebSockets of the others as such sources: one with `https:` does not cover `wss:` (Content Security Policy
+    /// Level 3, "scheme-part matches"). `*` and `'self'` cover both.
+    #[must_use]
+    pub(crate) fn sockets(&self) -> String {
+        let all = self.others().iter().map(|origin| socket_of(origin));
+        all.collect::<Vec<_>>().join(" ")
     }
 }
 

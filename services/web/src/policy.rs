@@ -19,7 +19,7 @@ pub(crate) const GAP: char = '\0';
 /// `api` is where its data comes from, empty for the same host; `others` are further hosts that the operator's page needs.
 #[must_use]
 pub(crate) fn of(template: &str, api: &str, others: &OriginRule) -> String {
-    let others = others.sources();
+    let (others, sockets) = (others.sources(), others.sockets());
     let list = |sources: &[&str]| {
         let sources = sources.iter().copied().chain([&others[..]]);
         let sources: Vec<&str> = sources.filter(|it| !it.is_empty()).collect();
@@ -32,7 +32,10 @@ pub(crate) fn of(template: &str, api: &str, others: &OriginRule) -> String {
         ("style-src", list(&["'self'", &styles])),
         ("img-src", list(&["'self'", "data:"])),
         ("font-src", list(&["'self'", "data:"])),
-        ("connect-src", list(&["'self'", &connections(api)])),
+        (
+            "connect-src",
+            list(&["'self'", &connections(api), &sockets]),
+        ),
         ("manifest-src", "'self'".to_owned()),
         ("base-uri", "'none'".to_owned()),
         ("form-action", "'none'".to_owned()),
@@ -126,9 +129,20 @@ mod tests {
             assert!(policy.contains(connect), "{policy}");
             assert_eq!(policy.matches(';').count(), 8, "{policy}");
         }
-        let others = "https://fonts.example.org".parse().unwrap();
+    }
+
+    #[test]
+    fn other_hosts_may_be_loaded_from_and_talked_to() {
+        let others = "https://a.org,http://b:81".parse().unwrap();
         let policy = of("", "", &others);
-        assert!(policy.contains("font-src 'self' data: https://fonts.example.org;"));
+        let named = |directive: &str| policy.contains(&format!("; {directive};"));
+        assert!(named("font-src 'self' data: https://a.org http://b:81"));
+        // A WebSocket is another scheme, and nothing but a connection.
+        let connect = "connect-src 'self' wss://a.org ws://b:81 https://a.org http://b:81";
+        assert!(named(connect), "{policy}");
+        assert_eq!(policy.matches("ws").count(), 2, "{policy}");
+        let policy = of("", "", &OriginRule::Everybody);
+        assert!(policy.contains("; connect-src 'self' *;"), "{policy}");
     }
 
     #[test]

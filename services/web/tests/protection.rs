@@ -128,7 +128,7 @@ async fn a_page_of_ones_own_gets_what_it_needs() {
     assert_eq!(policy.matches("sha256-").count(), 2, "{policy}");
     assert_eq!(
         directive(policy, "connect-src"),
-        "'self' https://data.example.org wss://data.example.org https://fonts.example.org"
+        "'self' https://data.example.org wss://data.example.org wss://fonts.example.org https://fonts.example.org"
     );
     assert!(directive(policy, "style-src").ends_with(" https://fonts.example.org"));
     let frames = "'self' https://bot.example.org";
