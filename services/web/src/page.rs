@@ -16,7 +16,7 @@ use crate::{
     WebOptions,
     brand::{self, Brand},
     html::Template,
-    parts,
+    parts, policy,
     representation::{Representation, etag_of, hex},
     verdict::Verdict,
 };
@@ -53,9 +53,7 @@ impl Page {
     ///
     /// When a folder cannot be read, or what is in it is wrong.
     pub(crate) fn load(options: &WebOptions) -> Result<Self, ConfigError> {
-        let mut page = Self::of(read(options)?, Host::This)?;
-        page.allow(options);
-        Ok(page)
+        Self::of(read(options)?, Host::This, options)
     }
 
     /// The same page for a host that only serves files.
@@ -64,13 +62,17 @@ impl Page {
     ///
     /// As [`Self::load`].
     pub(crate) fn load_for_export(options: &WebOptions) -> Result<Self, ConfigError> {
-        let mut page = Self::of(read(options)?, Host::Another)?;
-        page.allow(options);
+        let mut page = Self::of(read(options)?, Host::Another, options)?;
         page.index.show_policy();
         Ok(page)
     }
 
-    fn of(mut files: BTreeMap<String, Bytes>, host: Host) -> Result<Self, ConfigError> {
+    fn of(
+        mut files: BTreeMap<String, Bytes>,
+        host: Host,
+        options: &WebOptions,
+    ) -> Result<Self, ConfigError> {
+        let (others, frames) = (&options.page_origins, &options.frame_origins);
         let error = |problem: String| ConfigError::new("GLANCE_PAGE_DIR", INDEX, problem);
         let index = files.remove(INDEX).unwrap_or_default();
         let html = std::str::from_utf8(&index)
@@ -84,19 +86,28 @@ impl Page {
             let Some(content_type) = content_type(&name) else {
                 continue;
             };
-            let hash = Sha256::digest(&body);
+            let policy = content_type.starts_with("text/html").then(|| {
+                let text = String::from_utf8_lossy(&body);
+                policy::with_frames(&policy::of(&text, &brand.api, others), frames)
+            });
+            // Who has a document already keeps the policy that came with it.
+            let hash = Sha256::new()
+                .chain_update(&body)
+                .chain_update(policy.as_deref().unwrap_or_default())
+                .finalize();
             build.update(&name);
             build.update(hash);
-            let representation = Representation::new(content_type, body, etag_of(&hash));
-            representations.insert(name, representation);
+            let file = Representation::new(content_type, body, etag_of(&hash));
+            representations.insert(name, file.with_policy(policy.as_deref()));
         }
         let build = hex(&build.finalize());
         let known = match host {
             Host::This => &build[..],
             Host::Another => "",
         };
-        let index = Template::new(&html, brand, format!("assets/{build}"), known)
+        let mut index = Template::new(&html, brand, format!("assets/{build}"), known)
             .map_err(|problem| error(format!("has a gap that cannot be filled: {problem}")))?;
+        index.allow(others, frames);
         Ok(Self {
             files: representations,
             manifest: index.manifest(),
@@ -109,11 +120,6 @@ impl Page {
     #[must_use]
     pub(crate) fn build(&self) -> Arc<str> {
         self.build.clone()
-    }
-
-    fn allow(&mut self, options: &WebOptions) {
-        let (others, frames) = (&options.page_origins, &options.frame_origins);
-        self.index.allow(others, frames);
     }
 
     /// What it may do in a browser.
@@ -275,6 +281,8 @@ pub(crate) fn content_type(name: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use warp::http::{HeaderMap, header};
+
     use super::*;
 
     #[test]
@@ -301,7 +309,7 @@ mod tests {
         }
         let load = || {
             let files = read_folder(folder.path()).unwrap();
-            Page::of(files, Host::This).unwrap()
+            Page::of(files, Host::This, &WebOptions::default()).unwrap()
         };
         let page = load();
         let names: Vec<&str> = page.files.keys().map(String::as_str).collect();
@@ -310,6 +318,31 @@ mod tests {
         assert!(page.asset("js/../secret.txt").is_none());
         fs::write(folder.path().join("js/app.js"), "other").unwrap();
         assert_ne!(load().build(), page.build());
+    }
+
+    #[test]
+    fn a_document_of_another_policy_is_another_document() {
+        let load = |origins: &str| {
+            let files =
+                ["brand/imprint.html", "js/a.js"].map(|name| (name.to_owned(), name.into()));
+            let options = WebOptions {
+                page_origins: origins.parse().unwrap(),
+                ..WebOptions::default()
+            };
+            Page::of(files.into(), Host::This, &options).unwrap()
+        };
+        let (first, second) = (load("none"), load("https://a.org"));
+        let etag = |page: &Page, name: &str| {
+            let (file, _) = page.asset(name).unwrap();
+            let answer = file.answer(&HeaderMap::new());
+            answer.headers()[header::ETAG].clone()
+        };
+        let differs = |name: &str| etag(&first, name) != etag(&second, name);
+        assert!(differs("brand/imprint.html") && !differs("js/a.js"));
+        // Below this, it is kept for ever.
+        assert_ne!(first.build(), second.build());
+        let again = load("none");
+        assert_eq!(first.build(), again.build());
     }
 
     #[test]
@@ -322,7 +355,7 @@ mod tests {
 
     #[test]
     fn a_first_visit_is_a_handful_of_requests_and_small() {
-        let page = Page::of(embedded(), Host::This).unwrap();
+        let page = Page::of(embedded(), Host::This, &WebOptions::default()).unwrap();
         let index = page.index(&Verdict::starting());
         let html = std::str::from_utf8(index.body()).unwrap();
         let start = format!("=\"assets/{}/", page.build);

@@ -62,7 +62,9 @@ impl Protection {
             _ if is_svg => &self.picture,
             _ => &self.other,
         };
-        headers.insert(header::CONTENT_SECURITY_POLICY, policy.clone());
+        // A document among the parts has one of its own.
+        let told = headers.entry(header::CONTENT_SECURITY_POLICY);
+        told.or_insert_with(|| policy.clone());
         // Parts may be used anywhere. The rest is asked for, and then `Access-Control-Allow-Origin` decides.
         let readers = if is_part {
             "cross-origin"

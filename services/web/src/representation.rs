@@ -22,6 +22,8 @@ pub(crate) struct Representation {
     etag: String,
     identity: Bytes,
     gzip: Option<Bytes>,
+    /// What a document may do in a browser; `None` where all of a kind have the same policy.
+    policy: Option<HeaderValue>,
 }
 
 /// A weak entity tag of the first bytes of a hash.
@@ -49,7 +51,16 @@ impl Representation {
             content_type,
             etag,
             identity,
+            policy: None,
         }
+    }
+
+    /// The same with a Content Security Policy of its own.
+    #[must_use]
+    pub(crate) fn with_policy(self, policy: Option<&str>) -> Self {
+        // What it is made of was checked when the settings were read.
+        let policy = policy.and_then(|policy| HeaderValue::from_str(policy).ok());
+        Self { policy, ..self }
     }
 
     /// The body as it is.
@@ -85,6 +96,9 @@ impl Representation {
         set(headers, header::CONTENT_TYPE, self.content_type);
         if gzip.is_some() {
             set(headers, header::CONTENT_ENCODING, "gzip");
+        }
+        if let Some(policy) = &self.policy {
+            headers.insert(header::CONTENT_SECURITY_POLICY, policy.clone());
         }
         set_validators(headers, &self.etag);
         response

@@ -139,6 +139,60 @@ async fn a_page_of_ones_own_gets_what_it_needs() {
 }
 
 #[tokio::test]
+async fn a_document_of_ones_own_may_look_as_it_should() {
+    let folder = tempfile::tempdir().unwrap();
+    let html = "<link rel=\"stylesheet\" href=\"brand.css\"><style>b{}</style><p>Who we are";
+    fs::write(folder.path().join("imprint.html"), html).unwrap();
+    fs::write(folder.path().join("brand.css"), "b{}").unwrap();
+    let options = WebOptions {
+        brand_dir: Some(folder.path().to_owned()),
+        page_origins: "https://fonts.example.org".parse().unwrap(),
+        frame_origins: "https://bot.example.org".parse().unwrap(),
+        ..WebOptions::default()
+    };
+    let (_server, _aggregator, service) = start(options).await;
+    let index = service.get("/").await;
+    let parts = index.text().split("=\"assets/").nth(1).unwrap();
+    let build = parts.split('/').next().unwrap();
+    let hash = Sha256::digest("b{}");
+    let hash = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, hash);
+    for folder in ["/assets", &format!("/assets/{build}")] {
+        let path = format!("{folder}/brand/imprint.html");
+        let document = service.get(&path).await;
+        assert_eq!((document.status, document.text()), (200, html));
+        let policy = document.header("content-security-policy");
+        for (name, sources) in [
+            ("default-src", "'none'".to_owned()),
+            ("script-src", "'self' https://fonts.example.org".to_owned()),
+            (
+                "style-src",
+                format!("'self' 'sha256-{hash}' https://fonts.example.org"),
+            ),
+            (
+                "img-src",
+                "'self' data: https://fonts.example.org".to_owned(),
+            ),
+            (
+                "font-src",
+                "'self' data: https://fonts.example.org".to_owned(),
+            ),
+            ("form-action", "'none'".to_owned()),
+            ("frame-ancestors", "https://bot.example.org".to_owned()),
+        ] {
+            assert_eq!(directive(policy, name), sources, "{path}");
+        }
+        let known = format!("If-None-Match: {}\r\n", document.header("etag"));
+        let same = service.request("GET", &path, &known).await;
+        let told = same.header("content-security-policy");
+        assert_eq!((same.status, told), (304, ""), "{path}");
+    }
+    // What is no document needs nothing.
+    let styles = service.get("/assets/brand/brand.css").await;
+    let policy = styles.header("content-security-policy");
+    assert!(policy.starts_with("default-src 'none'; frame-ancestors "));
+}
+
+#[tokio::test]
 async fn the_feed_is_opened_to_the_pages_that_are_allowed() {
     let rule = |text: &str| WebOptions {
         feed_origins: text.parse().unwrap(),
