@@ -1,14 +1,25 @@
 //! The opening handshake of a WebSocket (RFC 6455, section 4.2), without
 //! `warp::ws`, whose buffers take 133 KB a connection.
 
+use std::time::Duration;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tracing::debug;
 use warp::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     reply::Response,
 };
 
-use crate::representation::set;
+use crate::{
+    metrics::{Counts, Refused},
+    representation::set,
+};
+
+/// How long a client may take from our 101 to the WebSocket.
+const UPGRADE_MAX: Duration = Duration::from_secs(10);
 
 /// Why a request does not open a WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +115,17 @@ pub(crate) fn accept(key: &str, compressed: bool) -> Response {
     response
 }
 
+/// Waits until the connection that gets our 101 is a WebSocket; `None` when its client left, or did not take the 101.
+pub(crate) async fn opened(upgrade: OnUpgrade, counts: &Counts) -> Option<Upgraded> {
+    match timeout(UPGRADE_MAX, upgrade).await {
+        Ok(Ok(upgraded)) => return Some(upgraded),
+        Ok(Err(cause)) => debug!("a viewer left during the handshake: {cause}"),
+        Err(_) => debug!("a viewer took too long for the handshake"),
+    }
+    counts.refuse(Refused::Upgrade);
+    None
+}
+
 /// The answer to a request that does not open a WebSocket.
 #[must_use]
 pub(crate) fn refuse(refusal: Refusal) -> Response {
@@ -135,6 +157,16 @@ pub(crate) fn refuse(refusal: Refusal) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::{convert::Infallible, future};
+
+    use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+    use hyper_util::rt::TokioIo;
+    use tokio::{
+        io::{AsyncWriteExt as _, duplex, split},
+        sync::mpsc,
+        time::Instant,
+    };
+
     use super::*;
 
     fn request(changes: &[(HeaderName, Option<&'static str>)]) -> HeaderMap {
@@ -163,6 +195,39 @@ mod tests {
             check(&request(&[])).as_deref(),
             Ok("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
         );
+    }
+
+    /// A client that asks, and the connection up to the answer to it.
+    async fn asked() -> (OnUpgrade, impl Sized) {
+        let (client, server) = duplex(1024);
+        let (sender, mut receiver) = mpsc::channel(1);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let _ = sender.try_send(request.extensions_mut().remove::<OnUpgrade>());
+            // The answer does not come.
+            future::pending::<Result<hyper::Response<String>, Infallible>>()
+        });
+        let serving = http1::Builder::new().serve_connection(TokioIo::new(server), service);
+        let serving = tokio::spawn(serving.with_upgrades());
+        let (reading, mut writing) = split(client);
+        let request = "GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+        writing.write_all(request.as_bytes()).await.unwrap();
+        let upgrade = receiver.recv().await.unwrap().unwrap();
+        (upgrade, (serving, reading, writing))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_take_the_101_is_counted() {
+        let counts = Counts::new(1);
+        let (upgrade, left) = asked().await;
+        drop(left);
+        let begun = Instant::now();
+        assert!(opened(upgrade, &counts).await.is_none());
+        assert_eq!(counts.refused(Refused::Upgrade), 1);
+        assert!(begun.elapsed() < UPGRADE_MAX);
+        let (upgrade, _waits) = asked().await;
+        assert!(opened(upgrade, &counts).await.is_none());
+        assert!(begun.elapsed() >= UPGRADE_MAX);
+        assert_eq!(counts.refused(Refused::Upgrade), 2);
     }
 
     #[test]

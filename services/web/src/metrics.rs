@@ -64,9 +64,11 @@ pub(crate) enum Refused {
     Full,
     /// It comes from a page that may not open the feed.
     Origin,
+    /// Its client left before it was a WebSocket, or did not take our 101.
+    Upgrade,
 }
 
-const REFUSED: [&str; 4] = ["handshake", "no_table", "full", "origin"];
+const REFUSED: [&str; 5] = ["handshake", "no_table", "full", "origin", "upgrade"];
 
 /// What is counted for one dialect.
 #[derive(Debug, Default)]
@@ -138,6 +140,11 @@ impl Counts {
         if let Some(count) = self.refused.get(why as usize) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn refused(&self, why: Refused) -> u64 {
+        self.refused.get(why as usize).map_or(0, get)
     }
 
     /// The place of a path among the routes; one too many when it is none of ours.

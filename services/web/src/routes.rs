@@ -12,7 +12,6 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::task::TaskTracker;
-use tracing::debug;
 use warp::{
     Filter as _, Rejection,
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
@@ -34,8 +33,6 @@ use crate::{
     verdict::Verdict,
 };
 
-/// How long a client may take from our 101 to the WebSocket.
-const UPGRADE_MAX: Duration = Duration::from_secs(10);
 /// Rendering may take this part of the time of one processor core ...
 const RENDER_SHARE: u32 = 10;
 /// ... but a snapshot is never older than this because of it.
@@ -301,13 +298,14 @@ impl State {
 
     fn feed(&self, request: Request) -> Response {
         let counts = &self.session.counts;
+        let no_handshake = |refusal| {
+            counts.refuse(Refused::Handshake);
+            handshake::refuse(refusal)
+        };
         let key = match handshake::check(&request.headers) {
             Ok(key) if request.method == Method::GET => key,
-            Ok(_) => return handshake::refuse(handshake::Refusal::NotAsked),
-            Err(refusal) => {
-                counts.refuse(Refused::Handshake);
-                return handshake::refuse(refusal);
-            }
+            Ok(_) => return no_handshake(handshake::Refusal::NotAsked),
+            Err(refusal) => return no_handshake(refusal),
         };
         if !self
             .feed_origins
@@ -317,8 +315,9 @@ impl State {
             let sentence = "Pages of this origin may not open the feed; its operator can allow it with GLANCE_FEED_ORIGINS.\n";
             return text(StatusCode::FORBIDDEN, sentence.into());
         }
+        // As of a client that speaks HTTP/1.0.
         let Some(upgrade) = request.upgrade else {
-            return handshake::refuse(handshake::Refusal::NotAsked);
+            return no_handshake(handshake::Refusal::NotAsked);
         };
         if self.session.fanout.picture().is_none() {
             counts.refuse(Refused::NoTable);
@@ -339,10 +338,8 @@ impl State {
         // The viewer stays a connection of the client behind the proxy.
         let held = (permit, request.forwarded);
         self.sessions.spawn(async move {
-            match timeout(UPGRADE_MAX, upgrade).await {
-                Ok(Ok(upgraded)) => Box::pin(session.run(upgraded, dialect)).await,
-                Ok(Err(cause)) => debug!("a viewer left during the handshake: {cause}"),
-                Err(_) => debug!("a viewer took too long for the handshake"),
+            if let Some(upgraded) = handshake::opened(upgrade, &session.counts).await {
+                Box::pin(session.run(upgraded, dialect)).await;
             }
             drop(held);
         });

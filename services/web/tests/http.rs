@@ -7,6 +7,7 @@ mod support;
 use std::io::Read as _;
 
 use glance_protocol::{Cause, Details, ShardRow, State};
+use glance_runner::Metrics;
 use glance_testing::{NatsServer, eventually};
 use glance_web::WebOptions;
 use support::{Aggregator, LIMIT, SINCE_MS, Service, online};
@@ -258,6 +259,8 @@ async fn other_methods_are_told_what_works() {
 #[tokio::test]
 async fn hostile_upgrades_are_refused() {
     let (_server, _aggregator, service) = start().await;
+    let metrics = Metrics::default();
+    service.web.add_metrics(&metrics);
     let ask = async |headers: &str| {
         let request = format!("GET /api/feed HTTP/1.1\r\nHost: t\r\n{headers}\r\n");
         // A connection that is accepted stays open.
@@ -284,7 +287,13 @@ async fn hostile_upgrades_are_refused() {
         405
     );
     let old = format!("GET /api/feed HTTP/1.0\r\nHost: t\r\n{UPGRADE}\r\n");
-    assert_ne!(service.head_of_answer(&old).await.status, 101);
+    assert_eq!(service.head_of_answer(&old).await.status, 426);
+    let head = format!("HEAD /api/feed HTTP/1.1\r\nHost: t\r\n{UPGRADE}\r\n");
+    assert_eq!(service.head_of_answer(&head).await.status, 426);
+    // All but the POST, which asks for something else.
+    let text = metrics.to_text().unwrap();
+    let counted = "glance_web_feed_refused_total{reason=\"handshake\"} 9\n";
+    assert!(text.contains(counted), "{text}");
 
     let accepted = ask(UPGRADE).await;
     assert_eq!(accepted.status, 101);
