@@ -149,7 +149,7 @@ async fn streams_are_read_by_those_who_need_them_and_written_by_aggregators() {
                 let subject = format!("{prefix}.{subject}");
                 scene.asks_within(limit, user, &subject, body).await
             });
-            answers.buffer_unordered(2).any(|it| ready(it)).await
+            answers.buffer_unordered(2).any(ready).await
         };
         wrong.extend(only(able, NO_ANSWER, subject, asked).await);
     }
