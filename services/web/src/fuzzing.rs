@@ -19,13 +19,15 @@ use tokio::{
 use warp::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::{
-    Origins,
+    OriginRule, Origins,
     fanout::{Dialect, Fanout},
     handshake,
     history::{History, Question},
     metrics::Counts,
     mirror::Mirror,
+    origin,
     picture::Picture,
+    policy,
     representation::{Representation, etag_of},
     session::Session,
 };
@@ -67,6 +69,28 @@ pub fn request(bytes: &[u8]) {
         // Nobody is allowed who is not named.
         let asking = headers.get(header::ORIGIN);
         assert!(told.is_none() || origins == Origins::Everybody || told == asking);
+    }
+}
+
+/// A list of origins, an address of data, and then headers, as lines.
+pub fn origins(bytes: &[u8]) {
+    let mut parts = bytes.splitn(3, |byte| *byte == b'\n');
+    let list = String::from_utf8_lossy(parts.next().unwrap_or_default());
+    let address = String::from_utf8_lossy(parts.next().unwrap_or_default());
+    let headers = headers(parts.next().unwrap_or_default());
+    if let Ok(written) = origin::parse(&list) {
+        // What was read is how browsers write it.
+        assert_eq!(origin::parse(&written), Ok(written));
+    }
+    if let Ok(rule) = list.parse::<OriginRule>() {
+        let asked = headers.contains_key(header::ORIGIN);
+        assert!(rule.permits(&headers, false) || asked);
+    }
+    if let Ok(rule) = OriginRule::for_policy(&list) {
+        // Nothing that is set adds a directive to the policy, or a second policy.
+        let policy = policy::with_frames(&policy::of("", &address, &rule), &rule);
+        assert_eq!(policy.matches(';').count(), 9, "{policy}");
+        assert!(!policy.contains(',') && policy.is_ascii(), "{policy}");
     }
 }
 

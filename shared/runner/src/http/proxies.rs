@@ -47,7 +47,7 @@ impl TrustedProxies {
 
     /// The client behind the trusted proxy `peer`: the last address in `X-Forwarded-For` that is no trusted proxy
     /// itself. What stands before it may be invented. A trusted proxy that names nobody counts as the client.
-    pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer;
         // Each proxy adds the one that it heard, at the end or in a line of its own.
         for line in headers.get_all(FORWARDED_FOR).into_iter().rev() {
