@@ -24,7 +24,7 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 PAGE_TESTS = $(wildcard web/tests/*.test.js)
 BROWSER_TESTS = $(wildcard tests/browser/*.test.js)
-SHELL_SCRIPTS = $(wildcard scripts/*.sh tests/compose/*.sh deploy/*/*.sh) .ci/run
+SHELL_SCRIPTS = $(wildcard scripts/*.sh tests/compose/*.sh tests/systemd/*.sh deploy/*/*.sh) .ci/run
 
 .PHONY: help
 help: ## List what can be made
@@ -93,6 +93,10 @@ test-oldest: ## The tests on the oldest nats-server that can be fetched
 .PHONY: compose-test
 compose-test: ## Build and run compose.yaml, where a Docker engine is; not part of the tests
 	@tests/compose/run.sh $(IMAGES)
+
+.PHONY: systemd-test
+systemd-test: test-programs ## Start the units on a systemd of their own, and try them; not part of the tests
+	@tests/systemd/run.sh
 
 .PHONY: check-manifests
 check-manifests: ## Check deploy/ and compose.yaml against schemas and each other
