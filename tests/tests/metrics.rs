@@ -54,7 +54,7 @@ async fn the_numbers_follow_what_happens() {
         ),
         (
             "glance_aggregator_reports_total{cluster=\"main\",result=\"refused\"}",
-            1.0,
+            2.0,
         ),
         (
             "glance_aggregator_reports_total{cluster=\"demo\",result=\"applied\"}",

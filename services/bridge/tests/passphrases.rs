@@ -311,27 +311,33 @@ async fn a_wrong_file_ends_the_start_and_sighup_without_one_ends_nothing() {
 /// SIGHUP is also what the end of a terminal sends.
 #[tokio::test]
 async fn it_stops_when_its_terminal_is_closed() {
+    // With the log on the terminal, and in a pipe.
     const IN_A_TERMINAL: &str = r"
 import os, pty, sys
+reading, writing = os.pipe()
 child, terminal = pty.fork()
 if child == 0:
-    os.execv(sys.argv[1], sys.argv[1:])
+    if sys.argv[1] == 'pipe':
+        os.dup2(writing, 2)
+    os.execv(sys.argv[2], sys.argv[2:])
+log = reading if sys.argv[1] == 'pipe' else terminal
 seen = b''
 while b'listening on' not in seen:
-    seen += os.read(terminal, 4096)
+    seen += os.read(log, 4096)
 os.close(terminal)
 print('ended with', os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 ";
-    let mut python = Process::at("python3")
-        .arg("-c")
-        .arg(IN_A_TERMINAL)
-        .arg(env!("CARGO_BIN_EXE_glance-bridge"))
-        .env("GLANCE_BRIDGE_HOST", "127.0.0.1")
-        .env("GLANCE_BRIDGE_PORT", free_port().to_string())
-        .env(
-            "GLANCE_NATS_URL",
-            format!("nats://127.0.0.1:{}", free_port()),
-        )
-        .start();
-    python.wait_for_line("ended with 0", LIMIT).await;
+    for log in ["terminal", "pipe"] {
+        let mut python = Process::at("python3")
+            .args(["-c", IN_A_TERMINAL, log])
+            .arg(env!("CARGO_BIN_EXE_glance-bridge"))
+            .env("GLANCE_BRIDGE_HOST", "127.0.0.1")
+            .env("GLANCE_BRIDGE_PORT", free_port().to_string())
+            .env(
+                "GLANCE_NATS_URL",
+                format!("nats://127.0.0.1:{}", free_port()),
+            )
+            .start();
+        python.wait_for_line("ended with 0", LIMIT).await;
+    }
 }

@@ -7,7 +7,8 @@ mod common;
 use std::time::Duration;
 
 use common::{Client, LIMIT, set_up, stored, wait_ready};
-use glance_testing::{NatsServer, Process, ProcessBuilder, Signal, free_port};
+use glance_testing::{NatsServer, Process, ProcessBuilder, Signal, eventually, free_port};
+use tokio::{net::TcpListener, time::timeout};
 
 fn program(port: u16, nats_url: &str) -> ProcessBuilder {
     Process::at(env!("CARGO_BIN_EXE_glance-bridge"))
@@ -122,7 +123,7 @@ async fn can_be_stopped_while_it_waits_for_the_broker() {
 #[tokio::test]
 async fn a_taken_port_and_an_odd_passphrase_are_configuration_errors() {
     let server = NatsServer::start().await;
-    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = taken.local_addr().unwrap().port();
     let mut process = program(port, &server.url()).start();
     assert_eq!(process.wait_exit(LIMIT).await.code(), Some(2));
@@ -140,4 +141,38 @@ async fn a_taken_port_and_an_odd_passphrase_are_configuration_errors() {
         "{}",
         process.output()
     );
+}
+
+/// The client tries twice a second; the log says it once in ten.
+#[tokio::test]
+async fn the_log_stays_short_while_the_broker_is_away() {
+    let mut server = NatsServer::start().await;
+    set_up(&server, &[("main", 4)]).await;
+    let port = free_port();
+    let mut process = program(port, &server.url()).start();
+    process.wait_for_line("the clusters are", LIMIT).await;
+    let before = process.lines_printed();
+    server.kill();
+    let place = TcpListener::bind(("127.0.0.1", server.port()))
+        .await
+        .unwrap();
+    for _ in 0..6 {
+        // Each attempt ends at once.
+        timeout(LIMIT, place.accept()).await.unwrap().unwrap();
+    }
+    drop(place);
+    let while_away = process.lines_printed() - before;
+    assert!(while_away <= 2, "{}", process.output());
+
+    let refusing = "authorization { user: somebody, password: else }";
+    server.restart_with(refusing).await;
+    eventually(LIMIT, async || {
+        let refusals = server.log().matches("authentication error").count();
+        (refusals >= 4).then_some(())
+    })
+    .await;
+    let output = process.output();
+    let refused = "the broker refuses the login; trying again, check GLANCE_NATS_USER";
+    assert_eq!(output.matches(refused).count(), 1, "{output}");
+    assert!(process.lines_printed() - before <= 5, "{output}");
 }

@@ -1,11 +1,10 @@
 //! The connection to the broker.
 
 mod login;
-mod trial;
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -13,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use async_nats::{
-    Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerError,
+    Client, ClientError, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerError,
     jetstream::{
         self,
         message::StreamMessage,
@@ -22,12 +21,9 @@ use async_nats::{
 };
 use glance_protocol::ConfigError;
 use tokio::{sync::watch, time::timeout};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use self::{
-    login::{Login, with_certificates},
-    trial::Trial,
-};
+use self::login::{Login, with_certificates};
 use crate::{BrokerOptions, Shutdown, options::NatsUrl};
 
 /// The oldest nats-server that has what Glance needs.
@@ -45,6 +41,8 @@ const JETSTREAM_TIMEOUT: Duration = Duration::from_secs(3);
 /// Dropped messages that follow each other within this time are told once.
 const BURST: Duration = Duration::from_millis(500);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// The broker knows somebody else, or another password.
+const REFUSED: ConnectErrorKind = ConnectErrorKind::AuthorizationViolation;
 
 /// A connection to the broker that reconnects by itself.
 #[derive(Clone)]
@@ -93,9 +91,8 @@ impl Broker {
         let login = Login::from_options(options)?;
         // Looked at before the wait, so that a mistake is told at once.
         with_certificates(ConnectOptions::new(), options)?;
-        let trial = Trial::new(name, url.clone(), login.clone(), options);
         let (client, link) = tokio::select! {
-            connected = connect_at_last(name, &url, &login, &trial) => connected?,
+            connected = connect_at_last(name, &url, &login, options) => connected?,
             () = shutdown.requested() => return Err(Stopped.into()),
         };
         let info = client.server_info();
@@ -149,13 +146,13 @@ async fn connect_at_last(
     name: &str,
     url: &NatsUrl,
     login: &Login,
-    trial: &Trial,
+    options: &BrokerOptions,
 ) -> Result<(Client, watch::Receiver<Link>), ConfigError> {
     let mut reminded: Option<tokio::time::Instant> = None;
     loop {
         let (sender, mut link) = watch::channel(Link::default());
-        let options = connect_options(trial.options(link.clone())?, name, sender);
-        let cause = match options.connect(&url.0[..]).await {
+        let connect = connect_options(login, options, name, sender)?;
+        let cause = match connect.connect(&url.0[..]).await {
             Ok(client) => {
                 // The event comes right after; without it, every reader would see a second connect.
                 let connected = link.wait_for(|link| link.connects > 0);
@@ -177,7 +174,7 @@ async fn connect_at_last(
     }
 }
 
-/// Says every now and then that the connection is still away, and what may be wrong: the client tries without a word.
+/// Says every now and then that the connection is still away, and what may be wrong.
 async fn remind(mut link: watch::Receiver<Link>, url: NatsUrl, login: Login) {
     while link.wait_for(|link| !link.connected).await.is_ok() {
         let back = link.wait_for(|link| link.connected || link.closed);
@@ -209,12 +206,20 @@ fn explain(cause: &ConnectError, login: &Login) -> String {
 }
 
 fn connect_options(
-    options: ConnectOptions,
+    login: &Login,
+    options: &BrokerOptions,
     name: &str,
     sender: watch::Sender<Link>,
-) -> ConnectOptions {
-    let told = Told::default();
-    options
+) -> Result<ConnectOptions, ConfigError> {
+    let told = Arc::new(Told::new(login.settings()));
+    let (complaints, link) = (told.clone(), sender.subscribe());
+    let connect = login.connect_options(options, move |cause| {
+        // Before the first connection, whoever waits for it says so.
+        if link.borrow().connects > 0 {
+            complaints.login(&format!("the login cannot be made ({cause})"));
+        }
+    })?;
+    let connect = connect
         .name(name)
         .ping_interval(PING_INTERVAL)
         .connection_timeout(CONNECT_TIMEOUT)
@@ -227,12 +232,16 @@ fn connect_options(
         .event_callback(move |event| {
             note(&sender, &told, &event);
             std::future::ready(())
-        })
+        });
+    Ok(connect)
 }
 
 /// What the log told already.
-#[derive(Default)]
 struct Told {
+    /// Which settings to look at when the broker refuses the login.
+    settings: &'static str,
+    /// When it last told of a login that failed: it is tried twice a second.
+    login: Mutex<Option<Instant>>,
     /// When it last told of dropped messages. A burst of them is one line.
     drops: Mutex<Option<Instant>>,
     /// When it last told of a complaint of the broker, and of which.
@@ -242,6 +251,25 @@ struct Told {
 }
 
 impl Told {
+    fn new(settings: &'static str) -> Self {
+        Self {
+            settings,
+            login: Mutex::default(),
+            drops: Mutex::default(),
+            complaint: Mutex::default(),
+            micro: AtomicBool::new(false),
+        }
+    }
+
+    /// Tells that a login failed, now and then.
+    fn login(&self, what: &str) {
+        let mut last = self.login.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|at| at.elapsed() >= REMIND) {
+            *last = Some(Instant::now());
+            warn!("{what}; trying again, check {}", self.settings);
+        }
+    }
+
     /// Whether these dropped messages begin a burst.
     fn is_new_drop(&self) -> bool {
         let mut last = self.drops.lock().unwrap_or_else(PoisonError::into_inner);
@@ -307,7 +335,17 @@ fn note(sender: &watch::Sender<Link>, told: &Told, event: &Event) {
                 warn!("the broker reports: {complaint}");
             }
         }
-        Event::ClientError(cause) => warn!("the broker's client reports: {cause}"),
+        Event::ClientError(ClientError::Other(cause)) if *cause == REFUSED.to_string() => {
+            told.login("the broker refuses the login");
+        }
+        // Twice a second while the broker is away, which `remind` tells.
+        Event::ClientError(cause) if !sender.borrow().connected => debug!("{cause}"),
+        Event::ClientError(cause) => {
+            let complaint = cause.to_string();
+            if told.is_new_complaint(&complaint) {
+                warn!("the broker's client reports: {complaint}");
+            }
+        }
         Event::LameDuckMode | Event::Draining => info!("the broker's connection: {event}"),
     }
 }

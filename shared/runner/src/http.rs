@@ -40,8 +40,8 @@ use crate::Shutdown;
 
 pub use clients::ClientLimit;
 pub use counts::{Counts, Refused};
-pub use door::Forwarded;
 use door::{Admitted, Door};
+pub use door::{Forwarded, Room};
 pub use options::HttpOptions;
 pub use proxies::TrustedProxies;
 
@@ -75,6 +75,8 @@ pub struct Limits {
     pub finish_timeout: Duration,
     /// Where it is counted what is open and what was refused.
     pub counts: Counts,
+    /// The room that the two limits of connections are about.
+    pub room: Room,
 }
 
 impl Default for Limits {
@@ -89,6 +91,7 @@ impl Default for Limits {
             trusted_proxies: TrustedProxies::default(),
             finish_timeout: Duration::from_secs(3),
             counts: Counts::default(),
+            room: Room::default(),
         }
     }
 }
@@ -195,17 +198,25 @@ pub async fn serve(listener: TcpListener, routes: Routes, limits: Limits, shutdo
 
 impl Admitted {
     async fn serve(self, routes: Routes, limits: Limits, shutdown: Shutdown) {
-        let origin = self.origin;
+        let (origin, sending) = (self.origin, self.sending);
         let filter = TowerToHyperService::new(warp::service(routes));
         let asked = Arc::new(AtomicBool::new(false));
         let note = asked.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             note.store(true, Ordering::Relaxed);
             let signed = origin.sign(&mut request);
-            let answer = signed.map(|()| hyper::service::Service::call(&filter, request));
+            let sending = sending.clone();
+            let answer =
+                signed.map(|lease| (lease, hyper::service::Service::call(&filter, request)));
             async move {
                 match answer {
-                    Ok(answer) => answer.await.map_err(|error: Infallible| error),
+                    Ok((lease, answer)) => {
+                        let answer = answer.await.map_err(|error: Infallible| error);
+                        if let Some(sending) = sending {
+                            sending.begin(lease);
+                        }
+                        answer
+                    }
                     Err(refusal) => Ok(*refusal),
                 }
             }

@@ -1,7 +1,7 @@
 //! The one way in which every service starts and stops.
 
 use std::{
-    io::{IsTerminal as _, stderr},
+    io::{IsTerminal as _, stderr, stdin, stdout},
     process::ExitCode,
     time::Duration,
 };
@@ -142,7 +142,7 @@ async fn supervise(
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     // Looked at now, before anybody can be told that the service runs.
-    let terminal_closed = reload_until_hangup(hangup, reload, stderr().is_terminal());
+    let terminal_closed = reload_until_hangup(hangup, reload, Terminals::now());
     tokio::pin!(service);
     let name = tokio::select! {
         result = &mut service => return result,
@@ -160,12 +160,34 @@ async fn supervise(
     }
 }
 
+/// Which of standard input, output and error are a terminal. One that is gone is none.
+#[derive(Debug, Clone, Copy)]
+struct Terminals([bool; 3]);
+
+impl Terminals {
+    fn now() -> Self {
+        Self([
+            stdin().is_terminal(),
+            stdout().is_terminal(),
+            stderr().is_terminal(),
+        ])
+    }
+
+    /// Whether one that is here is not there.
+    fn are_more_than(self, others: Self) -> bool {
+        self.0
+            .iter()
+            .zip(others.0)
+            .any(|(here, there)| *here && !there)
+    }
+}
+
 /// Passes on each SIGHUP, until one comes because the terminal is gone that the process was started in.
 ///
-/// The signal means both. A terminal that is gone no longer counts as one.
-async fn reload_until_hangup(mut hangup: Signal, reload: &Reload, had_terminal: bool) {
+/// The signal means both. Any of the three may lead elsewhere, and then says nothing.
+async fn reload_until_hangup(mut hangup: Signal, reload: &Reload, before: Terminals) {
     while hangup.recv().await.is_some() {
-        if had_terminal && !stderr().is_terminal() {
+        if before.are_more_than(Terminals::now()) {
             return;
         }
         if !reload.trigger() {

@@ -187,6 +187,55 @@ async fn behind_a_trusted_proxy_each_request_has_its_own_client() {
 }
 
 #[tokio::test]
+async fn who_does_not_read_an_answer_has_a_connection_behind_a_proxy_too() {
+    let server = start(Limits {
+        clients: ClientLimit::Each(1),
+        trusted_proxies: "127.0.0.1".parse().unwrap(),
+        ..Limits::default()
+    })
+    .await;
+    let of = |path: &str, client: &str| get(path, &format!("X-Forwarded-For: {client}\r\n"));
+    let large = of("/large", "203.0.113.5");
+    let mut reading = server.send("127.0.0.1", &large).await;
+    // It has begun.
+    reading.read_exact(&mut [0; 1024]).await.unwrap();
+    let refused = server.ask("127.0.0.1", &of("/peer", "203.0.113.5")).await;
+    assert!(refused.starts_with("HTTP/1.1 429"), "{refused}");
+    let other = server.ask("127.0.0.1", &of("/peer", "203.0.113.6")).await;
+    assert!(other.starts_with("HTTP/1.1 200"), "{other}");
+    read_to_end(reading).await;
+    let again = server.ask("127.0.0.1", &of("/peer", "203.0.113.5")).await;
+    assert!(again.starts_with("HTTP/1.1 200"), "{again}");
+}
+
+/// As at a start, when the service's own listener follows the one that answers while the broker is waited for.
+#[tokio::test]
+async fn who_is_still_with_the_listener_before_is_counted() {
+    let limits = Limits {
+        clients: ClientLimit::Each(1),
+        connections_max: 2,
+        ..Limits::default()
+    };
+    let (first, second) = (start(limits.clone()).await, start(limits).await);
+    let held = first.send("127.0.0.2", &get("/wait", "")).await;
+    let refused = eventually(LIMIT, async || {
+        let answer = second.ask("127.0.0.2", &get("/peer", "")).await;
+        (!answer.starts_with("HTTP/1.1 200")).then_some(answer)
+    });
+    assert!(refused.await.starts_with("HTTP/1.1 429"));
+    let _also = first.send("127.0.0.3", &get("/wait", "")).await;
+    let refused = eventually(LIMIT, async || {
+        let answer = second.ask("127.0.0.4", &get("/peer", "")).await;
+        (!answer.starts_with("HTTP/1.1 200")).then_some(answer)
+    });
+    assert!(refused.await.starts_with("HTTP/1.1 503"));
+    first.go_on.notify_one();
+    read_to_end(held).await;
+    let again = second.ask("127.0.0.2", &get("/peer", "")).await;
+    assert!(again.starts_with("HTTP/1.1 200"), "{again}");
+}
+
+#[tokio::test]
 async fn others_are_not_believed() {
     let server = start(Limits {
         trusted_proxies: "127.0.0.1".parse().unwrap(),

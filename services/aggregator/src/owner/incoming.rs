@@ -53,8 +53,10 @@ impl Owner {
         parsed: Parsed,
         now: Moment,
     ) -> Result<(), Option<String>> {
-        let refuse = |_: &Option<String>| self.tally.refuse(Kind::Report, None, Reason::Malformed);
-        let (cluster, shard, body) = parsed.inspect_err(refuse)?;
+        let (cluster, shard, body) = parsed.inspect_err(|_| {
+            let place = self.place_of(&report.message.subject);
+            self.tally.refuse(Kind::Report, place, Reason::Malformed);
+        })?;
         let message = Message {
             cluster: &cluster,
             shard,
@@ -120,7 +122,8 @@ impl Owner {
             let body_len = message.payload.len();
             if body_len > STATE_MESSAGE_BYTES_MAX {
                 // The broker does not store it, and tells only who asks for an acknowledgement.
-                self.tally.refuse(Kind::Report, None, Reason::TooLarge);
+                let place = self.place_of(&message.subject);
+                self.tally.refuse(Kind::Report, place, Reason::TooLarge);
                 let reason = BodyError::TooLarge(body_len).to_string();
                 self.refuse(&message.subject, &reason);
                 continue;
@@ -187,8 +190,9 @@ impl Owner {
 
     /// Refuses a health check that cannot be read.
     fn refuse_health(&mut self, subject: &str, reason: &str) {
+        let place = self.place_of(subject);
         self.tally
-            .refuse(Kind::HealthCheck, None, Reason::Malformed);
+            .refuse(Kind::HealthCheck, place, Reason::Malformed);
         self.refuse(subject, reason);
     }
 
@@ -202,6 +206,16 @@ impl Owner {
             self.count_refusal(Kind::HealthCheck, &check.cluster, &refusal);
             let subject = Subject::Health(check.cluster.clone(), check.shard);
             self.refuse(&subject.to_string(), &refusal.to_string());
+        }
+    }
+
+    /// The place of the cluster that a subject names, if it is one of ours.
+    fn place_of(&self, subject: &str) -> Option<usize> {
+        match Subject::parse(subject) {
+            Ok(Subject::State(cluster, _) | Subject::Health(cluster, _)) => {
+                self.table.place(&cluster)
+            }
+            _ => None,
         }
     }
 

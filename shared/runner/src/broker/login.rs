@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use async_nats::{Auth, ConnectOptions};
+use async_nats::{Auth, AuthError, ConnectOptions};
 use glance_protocol::ConfigError;
 use nkeys::KeyPair;
 use percent_encoding::percent_decode_str;
@@ -97,6 +97,34 @@ impl Login {
             Self::Nkey(_) => "the file in GLANCE_NATS_NKEY",
             Self::Creds(_) => "the file in GLANCE_NATS_CREDS",
         }
+    }
+
+    /// Options of connections that log in. `complain` hears why the login for one cannot be made.
+    ///
+    /// # Errors
+    ///
+    /// When the certificates cannot be used.
+    pub(crate) fn connect_options(
+        &self,
+        options: &BrokerOptions,
+        complain: impl Fn(&str) + Clone + Send + Sync + 'static,
+    ) -> Result<ConnectOptions, ConfigError> {
+        if matches!(self, Self::Nobody) {
+            return with_certificates(ConnectOptions::new(), options);
+        }
+        let login = self.clone();
+        let connect = ConnectOptions::with_auth_callback(move |nonce| {
+            let (login, complain) = (login.clone(), complain.clone());
+            // Files are read in a thread where that may take its time.
+            let answer = tokio::task::spawn_blocking(move || login.answer(&nonce));
+            async move {
+                let answer = answer.await.map_err(AuthError::new)?;
+                answer
+                    .inspect_err(|cause| complain(cause))
+                    .map_err(AuthError::new)
+            }
+        });
+        with_certificates(connect, options)
     }
 
     fn check(&self) -> Result<(), ConfigError> {

@@ -21,6 +21,13 @@ pub enum Refused {
 }
 
 impl Refused {
+    const ALL: [Self; 4] = [
+        Self::Connections,
+        Self::Client,
+        Self::Malformed,
+        Self::Stalled,
+    ];
+
     fn name(self) -> &'static str {
         match self {
             Self::Connections => "connections",
@@ -34,10 +41,24 @@ impl Refused {
 type Labels = [(&'static str, &'static str); 1];
 
 /// The counters of a listener. Clones share them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Counts {
     open: Gauge,
     refused: Family<Labels, Counter>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        let refused = Family::<Labels, Counter>::default();
+        // Told from 0 on: of a series that begins with its first refusals, Prometheus sees no increase.
+        for why in Refused::ALL {
+            drop(refused.get_or_create(&labels(why)));
+        }
+        Self {
+            open: Gauge::default(),
+            refused,
+        }
+    }
 }
 
 impl Counts {
@@ -113,6 +134,8 @@ mod tests {
         assert!(text.contains("glance_http_connections 1\n"), "{text}");
         let refused = "glance_http_refused_total{reason=\"client\"} 1\n";
         assert!(text.contains(refused), "{text}");
+        let none_yet = "glance_http_refused_total{reason=\"stalled\"} 0\n";
+        assert!(text.contains(none_yet), "{text}");
         drop(open);
         assert_eq!(counts.open(), 0);
     }

@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -42,20 +42,60 @@ const LEAVING_MAX: usize = 256;
 #[derive(Debug, Clone)]
 pub struct Forwarded(#[allow(dead_code, reason = "dropped at the end")] Option<Arc<Lease>>);
 
-/// Decides who is let in.
-pub(super) struct Door {
+/// The room that connections and clients have. Clones share it, and so do listeners whose [`Limits`] are clones of each
+/// other, as when one follows the other at the same place. Its size is that of the first.
+#[derive(Debug, Clone, Default)]
+pub struct Room(Arc<OnceLock<Arc<Shared>>>);
+
+#[derive(Debug)]
+struct Shared {
     slots: Arc<Semaphore>,
     leaving: Arc<Semaphore>,
     clients: Clients,
+}
+
+impl Room {
+    fn shared(&self, limits: &Limits) -> Arc<Shared> {
+        let shared = self.0.get_or_init(|| {
+            Arc::new(Shared {
+                slots: Arc::new(Semaphore::new(limits.connections_max)),
+                leaving: Arc::new(Semaphore::new(LEAVING_MAX)),
+                clients: Clients::new(limits.clients),
+            })
+        });
+        shared.clone()
+    }
+}
+
+/// Decides who is let in.
+pub(super) struct Door {
+    room: Arc<Shared>,
     proxies: TrustedProxies,
     counts: Counts,
     patience: Duration,
+}
+
+/// The client that an answer is sent to, until the connection has taken all of it. A request is over before that, and who
+/// reads slowly has a connection as well.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sending(Arc<Mutex<Option<Arc<Lease>>>>);
+
+impl Sending {
+    pub(super) fn begin(&self, lease: Option<Arc<Lease>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = lease;
+    }
+
+    pub(super) fn end(&self) {
+        self.begin(None);
+    }
 }
 
 /// A connection that was let in.
 pub(super) struct Admitted {
     pub(super) stream: Guarded<TcpStream>,
     pub(super) origin: Origin,
+    /// Only of a proxy's connection: a client's own is counted until it is closed.
+    pub(super) sending: Option<Sending>,
     /// It is given back when the connection becomes a WebSocket.
     pub(super) slot: OwnedSemaphorePermit,
 }
@@ -76,9 +116,7 @@ pub(super) enum Origin {
 impl Door {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
-            slots: Arc::new(Semaphore::new(limits.connections_max)),
-            leaving: Arc::new(Semaphore::new(LEAVING_MAX)),
-            clients: Clients::new(limits.clients),
+            room: limits.room.shared(limits),
             proxies: limits.trusted_proxies.clone(),
             counts: limits.counts.clone(),
             patience: limits.write_timeout,
@@ -91,7 +129,7 @@ impl Door {
         let is_proxy = self.proxies.contains(peer.ip());
         let lease = match is_proxy {
             true => None,
-            false => match self.clients.admit(peer.ip()) {
+            false => match self.room.clients.admit(peer.ip()) {
                 Ok(lease) => lease,
                 Err(_) => {
                     self.refuse(stream, Refused::Client);
@@ -99,7 +137,7 @@ impl Door {
                 }
             },
         };
-        let Ok(slot) = self.slots.clone().try_acquire_owned() else {
+        let Ok(slot) = self.room.slots.clone().try_acquire_owned() else {
             self.refuse(stream, Refused::Connections);
             return None;
         };
@@ -108,13 +146,16 @@ impl Door {
             true => Origin::Proxy {
                 peer,
                 proxies: self.proxies.clone(),
-                clients: self.clients.clone(),
+                clients: self.room.clients.clone(),
                 counts: self.counts.clone(),
             },
         };
+        let sending = is_proxy.then(Sending::default);
+        let stream = Guarded::new(stream, self.patience, self.counts.clone(), lease);
         Some(Admitted {
-            stream: Guarded::new(stream, self.patience, self.counts.clone(), lease),
+            stream: stream.with_sending(sending.clone()),
             origin,
+            sending,
             slot,
         })
     }
@@ -129,7 +170,7 @@ impl Door {
         };
         // A fresh socket has room for these few bytes.
         let _ = stream.try_write(answer);
-        let Ok(permit) = self.leaving.clone().try_acquire_owned() else {
+        let Ok(permit) = self.room.leaving.clone().try_acquire_owned() else {
             return;
         };
         tokio::spawn(async move {
@@ -152,16 +193,19 @@ impl Door {
 }
 
 impl Origin {
-    /// Notes in a request who the client is.
+    /// Notes in a request who the client is. Gives what counts for it behind a proxy.
     ///
     /// # Errors
     ///
     /// What to answer to a client that has too many connections. In a box, since room for it is part of each request.
-    pub(super) fn sign(&self, request: &mut Request<Incoming>) -> Result<(), Box<Response>> {
+    pub(super) fn sign(
+        &self,
+        request: &mut Request<Incoming>,
+    ) -> Result<Option<Arc<Lease>>, Box<Response>> {
         match self {
             Self::Client(peer) => {
                 request.extensions_mut().insert(*peer);
-                Ok(())
+                Ok(None)
             }
             Self::Proxy {
                 peer,
@@ -179,8 +223,9 @@ impl Origin {
                 };
                 let extensions = request.extensions_mut();
                 extensions.insert(Peer(SocketAddr::new(client, peer.port())));
-                extensions.insert(Forwarded(lease.map(Arc::new)));
-                Ok(())
+                let lease = lease.map(Arc::new);
+                extensions.insert(Forwarded(lease.clone()));
+                Ok(lease)
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, str::FromStr, sync::Arc};
 
 use glance_protocol::ConfigError;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use warp::http::HeaderMap;
 
 const VARIABLE: &str = "GLANCE_TRUSTED_PROXIES";
@@ -26,7 +26,7 @@ fn network(entry: &str) -> Result<IpNet, ConfigError> {
     let error = |problem| ConfigError::new(VARIABLE, entry, problem);
     let network = match entry.parse::<IpAddr>() {
         Ok(address) => IpNet::from(address.to_canonical()),
-        Err(_) => entry.parse::<IpNet>().map_err(|_| {
+        Err(_) => entry.parse::<IpNet>().map(canonical).map_err(|_| {
             error("is neither an address nor a network; write such as 10.0.0.7 or 10.0.0.0/8, separated by commas")
         })?,
     };
@@ -36,6 +36,19 @@ fn network(entry: &str) -> Result<IpNet, ConfigError> {
         return Err(error(problem));
     }
     Ok(network)
+}
+
+/// A network of IPv4 addresses that are written as IPv6 is the one of those IPv4 addresses, as which they are met.
+fn canonical(network: IpNet) -> IpNet {
+    const MAPPED_BITS: u8 = 96;
+    let IpAddr::V4(address) = network.addr().to_canonical() else {
+        return network;
+    };
+    let bits = network.prefix_len().checked_sub(MAPPED_BITS);
+    match (network, bits.map(|bits| Ipv4Net::new(address, bits))) {
+        (IpNet::V6(_), Some(Ok(v4))) => v4.into(),
+        _ => network,
+    }
 }
 
 impl TrustedProxies {
@@ -119,13 +132,16 @@ mod tests {
 
     #[test]
     fn settings() {
-        let proxies: TrustedProxies = "10.1.2.3/8,192.0.2.1, ::1".parse().unwrap();
+        let text = "10.1.2.3/8,192.0.2.1, ::1,::ffff:198.51.100.0/120";
+        let proxies: TrustedProxies = text.parse().unwrap();
         for (address, trusted) in [
             ("10.200.0.1", true),
             ("11.0.0.1", false),
             ("192.0.2.1", true),
             ("192.0.2.2", false),
             ("::1", true),
+            ("198.51.100.7", true),
+            ("198.51.101.7", false),
         ] {
             assert_eq!(
                 proxies.contains(address.parse().unwrap()),
@@ -133,7 +149,15 @@ mod tests {
                 "{address}"
             );
         }
-        for wrong in ["", "proxy", "10.0.0.1,", "10.0.0.0/33", "0.0.0.0/0", "::/0"] {
+        for wrong in [
+            "",
+            "proxy",
+            "10.0.0.1,",
+            "10.0.0.0/33",
+            "0.0.0.0/0",
+            "::/0",
+            "::ffff:0:0/96",
+        ] {
             let error = wrong.parse::<TrustedProxies>().unwrap_err();
             assert_eq!(error.variable, VARIABLE, "{wrong}");
         }

@@ -17,6 +17,7 @@ use tokio::{
 use super::{
     clients::Lease,
     counts::{Counts, Open, Refused},
+    door::Sending,
 };
 
 /// Who takes less than this for longer than the patience does not read. In bytes per second.
@@ -31,6 +32,7 @@ pub(super) struct Guarded<S> {
     counts: Counts,
     _open: Open,
     _lease: Option<Lease>,
+    sending: Option<Sending>,
 }
 
 impl<S> Guarded<S> {
@@ -42,7 +44,13 @@ impl<S> Guarded<S> {
             _open: counts.opened(),
             counts,
             _lease: lease,
+            sending: None,
         }
+    }
+
+    /// Also notes when an answer has been taken.
+    pub(super) fn with_sending(self, sending: Option<Sending>) -> Self {
+        Self { sending, ..self }
     }
 
     /// Judges an attempt to write.
@@ -114,6 +122,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         // Only asked for when all was written.
         let flushed = ready!(Pin::new(&mut self.inner).poll_flush(context));
         self.deadline = None;
+        if let Some(sending) = &self.sending {
+            sending.end();
+        }
         Poll::Ready(flushed)
     }
 
