@@ -8,10 +8,26 @@
 )]
 
 use glance_protocol::ClusterInfo;
+use serde_json::Value;
 
 use crate::{
-    authorization::passphrases::Passphrases, clusters::Cluster, path::Endpoint, report::Report,
+    authorization::passphrases::Passphrases, clusters::Cluster, outbox::acknowledgement::check,
+    path::Endpoint, report::Report,
 };
+
+/// What the broker says of a report.
+pub fn acknowledgement(bytes: &[u8]) {
+    if check(None, bytes).is_err() {
+        return;
+    }
+    // What is skipped there is not looked at so closely.
+    let Ok(value) = serde_json::from_slice::<Value>(bytes) else {
+        return;
+    };
+    // Only what has a sequence counts as stored; the fields may come without their names.
+    let sequence = value.get("seq").or_else(|| value.get(1));
+    assert!(sequence.is_some_and(|it| !it.is_null()), "{value}");
+}
 
 pub fn path(bytes: &[u8]) {
     let Ok(path) = std::str::from_utf8(bytes) else {

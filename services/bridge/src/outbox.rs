@@ -3,7 +3,7 @@
 //! One task does it, and not each request for itself, so that what many requests need is done once: a write of health
 //! checks, a look at the connection, a timer. It waits for nothing but the next event, so no request holds up another.
 
-mod acknowledgement;
+pub(crate) mod acknowledgement;
 mod parcel;
 mod receipt;
 mod window;

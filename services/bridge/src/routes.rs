@@ -7,7 +7,7 @@ use std::{
 };
 
 use glance_protocol::{Details, ReportBody, ShardId, State, Subject, bucket::NoticeKey};
-use glance_runner::http::{Peer, Routes};
+use glance_runner::http::{Peer, Routes, json};
 use warp::{
     Filter, Rejection,
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
@@ -284,13 +284,11 @@ impl Desk {
         let cluster = find(&clusters, &report.cluster)?.clone();
         let turn = self.publisher.admit()?;
         let outcome = report.deliver(&clusters, &cluster, &turn).await?;
-        let mut response = Response::new(outcome.to_bytes().into());
-        if outcome.accepted == 0 {
-            *response.status_mut() = StatusCode::BAD_REQUEST;
-        }
-        let json = HeaderValue::from_static("application/json");
-        response.headers_mut().insert(header::CONTENT_TYPE, json);
-        Ok(response)
+        let status = match outcome.accepted {
+            0 => StatusCode::BAD_REQUEST,
+            _ => StatusCode::OK,
+        };
+        Ok(json(status, outcome.to_bytes()))
     }
 
     async fn notice(

@@ -47,8 +47,8 @@ impl Dialect {
 /// Something for all viewers of a dialect.
 #[derive(Debug, Clone)]
 pub(crate) enum Item {
-    /// Whole frames, ready for the socket, and the number of the picture that holds their changes.
-    Frames(u64, Bytes),
+    /// Whole frames, ready for the socket: the number of the picture that holds their changes, and how many they are.
+    Frames(u64, Bytes, u64),
     /// The clusters are others from this picture on: who was told once what they are has to come again.
     Restart(u64),
 }
@@ -145,6 +145,7 @@ impl Fanout {
 fn send(channel: &broadcast::Sender<Item>, number: u64, pieces: Vec<Bytes>) {
     for piece in pieces {
         // Nobody may be left, which is fine.
-        let _ = channel.send(Item::Frames(number, piece));
+        let count = frames::count(&piece);
+        let _ = channel.send(Item::Frames(number, piece, count));
     }
 }

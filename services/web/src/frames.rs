@@ -57,6 +57,29 @@ fn push_part(out: &mut Vec<u8>, head: u8, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
+/// How many frames these bytes are.
+#[must_use]
+pub(crate) fn count(mut frames: &[u8]) -> u64 {
+    let mut count = 0;
+    // The first byte is the head, the second the length, or which length follows.
+    while let [_, short, rest @ ..] = frames {
+        let long = match short {
+            127 => rest
+                .split_first_chunk()
+                .map(|(len, rest)| (u64::from_be_bytes(*len), rest)),
+            126 => rest
+                .split_first_chunk()
+                .map(|(len, rest)| (u16::from_be_bytes(*len).into(), rest)),
+            len => Some((u64::from(*len), rest)),
+        };
+        let Some((len, rest)) = long else { break };
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        frames = rest.get(len..).unwrap_or_default();
+        count += 1;
+    }
+    count
+}
+
 /// A single text message. A very long one is split into fragments, since
 /// clients have limits on frames (RFC 6455, section 5.4).
 #[must_use]
@@ -206,6 +229,23 @@ fn bitmaps(blocks: &[HeardBlock]) -> BTreeMap<&ClusterName, Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn frames_are_counted_whatever_their_length() {
+        let text = |len: usize| message(&"x".repeat(len));
+        for (len, frames) in [
+            (1, 1),
+            (125, 1),
+            (126, 1),
+            (65_536, 1),
+            (FRAGMENT_BYTES + 1, 2),
+        ] {
+            assert_eq!(count(&text(len)), frames, "{len}");
+        }
+        let three = [text(3), text(70_000), text(200)].concat();
+        assert_eq!(count(&three), 3);
+        assert_eq!(count(&[]), 0);
+    }
 
     #[test]
     fn a_frame_says_its_length() {

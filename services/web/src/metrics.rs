@@ -75,6 +75,7 @@ const REFUSED: [&str; 5] = ["handshake", "no_table", "full", "origin", "upgrade"
 pub(crate) struct Feed {
     connections: AtomicU64,
     messages: AtomicU64,
+    frames: AtomicU64,
     bytes: AtomicU64,
     resyncs: AtomicU64,
     closed: [AtomicU64; CAUSES.len()],
@@ -86,8 +87,9 @@ impl Feed {
         self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A viewer took these bytes, which are one or more whole frames.
-    pub(crate) fn sent(&self, bytes: usize) {
+    /// A viewer took these bytes, which are so many whole frames.
+    pub(crate) fn sent(&self, bytes: usize, frames: u64) {
+        self.frames.fetch_add(frames, Ordering::Relaxed);
         self.messages.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
@@ -196,6 +198,11 @@ impl Counts {
             "web_feed_messages_total",
             "Writes to viewers; each is one or more whole frames",
             of(|it| &it.messages),
+        )?;
+        it.counters(
+            "web_feed_frames_total",
+            "WebSocket frames that viewers took",
+            of(|it| &it.frames),
         )?;
         it.counters(
             "web_feed_bytes_total",

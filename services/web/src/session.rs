@@ -21,6 +21,7 @@ use tokio_tungstenite::{
 
 use crate::{
     fanout::{Dialect, Fanout, Item},
+    frames,
     metrics::{Cause, Counts},
 };
 
@@ -130,7 +131,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Viewer<S> {
             Dialect::Page | Dialect::PageCompressed => picture.page_hello(&session.build),
         };
         drop(picture);
-        if let Err(end) = self.write(hello).await {
+        let count = frames::count(&hello);
+        if let Err(end) = self.write(hello, count).await {
             return end;
         }
         // Who is slow was not silent meanwhile.
@@ -161,10 +163,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Viewer<S> {
         fanout: &Fanout,
     ) -> Result<(), End> {
         match (item, self.dialect) {
-            (Ok(Item::Frames(number, _) | Item::Restart(number)), _) if number <= self.shown => {
+            (Ok(Item::Frames(number, ..) | Item::Restart(number)), _) if number <= self.shown => {
                 Ok(())
             }
-            (Ok(Item::Frames(_, bytes)), _) => self.write(bytes).await,
+            (Ok(Item::Frames(_, bytes, count)), _) => self.write(bytes, count).await,
             (Ok(Item::Restart(_)), _) => Err(End::Close(
                 Cause::Restart,
                 CloseCode::Restart,
@@ -180,7 +182,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Viewer<S> {
                 *items = items.resubscribe();
                 let picture = fanout.picture().ok_or(End::Gone(Cause::Left))?;
                 self.shown = picture.number;
-                self.write(picture.page_resync()).await
+                let resync = picture.page_resync();
+                let count = frames::count(&resync);
+                self.write(resync, count).await
             }
             (Err(RecvError::Closed), _) => {
                 Err(End::Close(Cause::Stop, CloseCode::Away, "the server stops"))
@@ -190,7 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Viewer<S> {
 
     /// Writes whole frames past tungstenite, which would copy them into a buffer
     /// of the connection that never shrinks.
-    async fn write(&mut self, frames: Bytes) -> Result<(), End> {
+    async fn write(&mut self, frames: Bytes, count: u64) -> Result<(), End> {
         let seconds = u64::try_from(frames.len() / BYTES_PER_S_MIN).unwrap_or(0);
         let written = timeout(WRITE_MAX + Duration::from_secs(seconds), async {
             // A pong may still be in tungstenite's buffer; it must not end up inside of a frame.
@@ -209,7 +213,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Viewer<S> {
             written = written => match written {
                 Ok(result) => {
                     result?;
-                    self.counts.feed(self.dialect).sent(frames.len());
+                    self.counts.feed(self.dialect).sent(frames.len(), count);
                     Ok(())
                 }
                 Err(_) => Err(End::Gone(Cause::Slow)),

@@ -32,7 +32,7 @@ use tokio::{net::TcpListener, time::timeout};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 use warp::{
-    http::{Request, StatusCode, header},
+    http::{HeaderValue, Request, StatusCode, header},
     reply::Response,
 };
 
@@ -259,10 +259,21 @@ impl Admitted {
 /// An error as JSON, `{"error": "..."}`.
 #[must_use]
 pub fn json_error(status: StatusCode, message: &str) -> Response {
-    let body = serde_json::json!({ "error": message }).to_string();
+    let body = serde_json::json!({ "error": message });
+    json(status, body.to_string().into_bytes())
+}
+
+/// An answer in JSON, which no browser takes for something else.
+#[must_use]
+pub fn json(status: StatusCode, body: Vec<u8>) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
-    let json = header::HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     response
 }

@@ -318,3 +318,27 @@ async fn a_flood_of_requests_on_one_connection_is_served_one_by_one() {
     let answers = server.ask("127.0.0.1", &all).await;
     assert_eq!(answers.matches("HTTP/1.1 200").count(), 2001);
 }
+
+/// Who is gone without a word is noticed by the system: it asks, and gives up what is not acknowledged.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_connection_whose_client_is_gone_does_not_stay() {
+    let listener = bind("127.0.0.1", 0, "test").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (accepted, _client) = tokio::join!(listener.accept(), TcpStream::connect(address));
+    let (stream, _) = accepted.unwrap();
+    let socket = socket2::SockRef::from(&stream);
+    assert!(socket.keepalive().unwrap());
+    let silence = socket.tcp_keepalive_time().unwrap();
+    let questions =
+        socket.tcp_keepalive_interval().unwrap() * socket.tcp_keepalive_retries().unwrap();
+    assert!(
+        silence + questions < Duration::from_secs(120),
+        "{silence:?} {questions:?}"
+    );
+    let unacknowledged = socket.tcp_user_timeout().unwrap().unwrap();
+    assert!(
+        unacknowledged <= Duration::from_secs(60),
+        "{unacknowledged:?}"
+    );
+}

@@ -24,7 +24,7 @@ struct Cause<'a> {
 /// # Errors
 ///
 /// When it was not stored, or that is not sure.
-pub(super) fn check(status: Option<StatusCode>, payload: &[u8]) -> anyhow::Result<()> {
+pub(crate) fn check(status: Option<StatusCode>, payload: &[u8]) -> anyhow::Result<()> {
     if let Some(status) = status {
         bail!("no stream takes it (status {status})");
     }

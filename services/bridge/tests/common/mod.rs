@@ -20,12 +20,11 @@ use glance_runner::{
     http::{self, Limits},
 };
 use glance_testing::{NatsServer, eventually};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::{TcpSocket, TcpStream},
-    task::JoinHandle,
-    time::timeout,
-};
+use tokio::{task::JoinHandle, time::timeout};
+
+mod client;
+
+pub(crate) use client::{Answer, Client};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 
@@ -59,7 +58,22 @@ pub(crate) async fn create_stream_with(
         max_message_size: 2048,
         ..special
     };
-    jetstream.create_stream(states).await.unwrap();
+    eventually(LIMIT, async || {
+        placed(jetstream.create_stream(states.clone()).await)
+    })
+    .await;
+}
+
+/// Whether something was created. A cluster that has just begun may not know yet that all its nodes are there.
+fn placed<T, E: std::fmt::Display>(result: Result<T, E>) -> Option<()> {
+    match result {
+        Ok(_) => Some(()),
+        Err(cause) => {
+            let cause = cause.to_string();
+            assert!(cause.contains("no suitable peers"), "{cause}");
+            None
+        }
+    }
 }
 
 pub(crate) async fn create_table(jetstream: &async_nats::jetstream::Context) {
@@ -82,7 +96,10 @@ pub(crate) async fn create_table_with(
         }),
         ..kv::Config::default()
     };
-    jetstream.create_key_value(table).await.unwrap();
+    eventually(LIMIT, async || {
+        placed(jetstream.create_key_value(table.clone()).await)
+    })
+    .await;
 }
 
 pub(crate) async fn put_clusters(server: &NatsServer, epoch: u64, clusters: &[(&str, u32)]) {
@@ -248,167 +265,10 @@ impl TestBridge {
         self.shutdown.trigger();
     }
 }
-
-/// One connection, kept alive.
-pub(crate) struct Client {
-    stream: BufReader<TcpStream>,
-}
-
-/// An answer, with its headers as they were sent.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: String,
-}
-
-impl Answer {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(given, _)| given == name);
-        found.map(|(_, value)| value.as_str())
-    }
-
-    /// Checks an error: its status, its exact body, its type.
-    #[track_caller]
-    pub(crate) fn assert_error(&self, status: u16, error: &str) {
-        let body = serde_json::json!({ "error": error }).to_string();
-        assert_eq!((self.status, self.body.as_str()), (status, body.as_str()));
-        assert_eq!(self.header("content-type"), Some("application/json"));
-        assert_eq!(
-            self.header("retry-after").is_some(),
-            status == 503,
-            "{self:?}"
-        );
-    }
-
-    /// Checks a 204: no body, and no header about one.
-    #[track_caller]
-    pub(crate) fn assert_accepted(&self) {
-        assert_eq!((self.status, self.body.as_str()), (204, ""), "{self:?}");
-        for name in [
-            "content-type",
-            "content-length",
-            "retry-after",
-            "transfer-encoding",
-        ] {
-            assert_eq!(self.header(name), None, "{self:?}");
-        }
-    }
-}
-
-impl Client {
-    pub(crate) async fn connect(port: u16) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        Self {
-            stream: BufReader::new(stream),
-        }
-    }
-
-    /// Connects from an address of its own, all of which are this machine: wrong passphrases count for each.
-    pub(crate) async fn connect_from(address: [u8; 4], port: u16) -> Self {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind((address, 0).into()).unwrap();
-        let stream = socket.connect(([127, 0, 0, 1], port).into()).await.unwrap();
-        Self {
-            stream: BufReader::new(stream),
-        }
-    }
-
-    pub(crate) async fn send(
-        &mut self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &[u8],
-    ) -> Answer {
-        self.send_head(method, path, headers, body.len()).await;
-        self.write(body).await;
-        self.answer(method).await
-    }
-
-    pub(crate) async fn send_head(
-        &mut self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        length: usize,
-    ) {
-        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\n");
-        if length > 0 {
-            head += &format!("content-length: {length}\r\n");
-        }
-        for (name, value) in headers {
-            head += &format!("{name}: {value}\r\n");
-        }
-        head += "\r\n";
-        self.write(head.as_bytes()).await;
-    }
-
-    pub(crate) async fn write(&mut self, bytes: &[u8]) {
-        self.stream.get_mut().write_all(bytes).await.unwrap();
-    }
-
-    /// Sends bytes; `false` if the other side takes no more.
-    pub(crate) async fn try_write(&mut self, bytes: &[u8]) -> bool {
-        self.stream.get_mut().write_all(bytes).await.is_ok()
-    }
-
-    /// Says that no more will be sent.
-    pub(crate) async fn finish(&mut self) {
-        self.stream.get_mut().shutdown().await.unwrap();
-    }
-
-    /// Reads one answer. Nothing may take longer than the limit.
-    pub(crate) async fn answer(&mut self, method: &str) -> Answer {
-        timeout(LIMIT, self.read_answer(method))
-            .await
-            .expect("an answer in time")
-    }
-
-    async fn read_answer(&mut self, method: &str) -> Answer {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(self.stream.read_u8().await.expect("an answer"));
-        }
-        let head = String::from_utf8(head).unwrap();
-        let mut lines = head.trim_end().split("\r\n");
-        let status = lines.next().unwrap().split(' ').nth(1).unwrap();
-        let headers: Vec<(String, String)> = lines
-            .map(|line| line.split_once(": ").unwrap())
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-            .collect();
-        let mut answer = Answer {
-            status: status.parse().unwrap(),
-            headers,
-            body: String::new(),
-        };
-        let length = answer
-            .header("content-length")
-            .map(|text| text.parse().unwrap());
-        let length: usize = if method == "HEAD" {
-            0
-        } else {
-            length.unwrap_or(0)
-        };
-        let mut body = vec![0; length];
-        self.stream.read_exact(&mut body).await.unwrap();
-        answer.body = String::from_utf8(body).unwrap();
-        answer
-    }
-
-    /// Whether the other side has closed the connection.
-    pub(crate) async fn is_closed(&mut self) -> bool {
-        matches!(self.stream.read(&mut [0; 1]).await, Ok(0) | Err(_))
-    }
-}
-
 /// Waits until a bridge at this port can take reports.
 pub(crate) async fn wait_ready(port: u16) {
     eventually(LIMIT, async || {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
-        let mut client = Client {
-            stream: BufReader::new(stream),
-        };
+        let mut client = Client::try_connect(port).await?;
         let answer = client.send("GET", "/readyz", &[], b"").await;
         (answer.status == 200).then_some(())
     })

@@ -9,7 +9,7 @@ use crate::{frames::message, mirror::Mirror, picture::Picture};
 /// What the pipe holds before the writer has to wait.
 const PIPE_BYTES: usize = 1024;
 
-fn publish(fanout: &Fanout, number: u64, changes: &[crate::frames::Change]) {
+fn publish(fanout: &Fanout, number: u64, changes: &[frames::Change]) {
     let clock = Clock::default();
     let picture = Picture::take(
         &Mirror::default(),
@@ -48,8 +48,8 @@ async fn client(pipe: DuplexStream) -> WebSocketStream<DuplexStream> {
     WebSocketStream::from_raw_socket(pipe, Role::Client, None).await
 }
 
-fn pulse() -> [crate::frames::Change; 1] {
-    [crate::frames::Change::Heard(Vec::new())]
+fn pulse() -> [frames::Change; 1] {
+    [frames::Change::Heard(Vec::new())]
 }
 
 async fn close_code(socket: &mut WebSocketStream<DuplexStream>) -> u16 {
@@ -96,7 +96,7 @@ async fn everybody_else_who_lags_is_closed() {
     let mut socket = client(pipe).await;
     socket.next().await;
     for _ in 0..1000 {
-        let frames = Item::Frames(2, message("{}"));
+        let frames = Item::Frames(2, message("{}"), 1);
         fanout.send_to_everybody(frames);
     }
     assert_eq!(close_code(&mut socket).await, 1013);
@@ -108,7 +108,7 @@ async fn what_the_picture_holds_is_not_told_again() {
     let mut socket = client(pipe).await;
     socket.next().await;
     for (number, text) in [(1, "old"), (2, "new")] {
-        fanout.send_to_everybody(Item::Frames(number, message(text)));
+        fanout.send_to_everybody(Item::Frames(number, message(text), 1));
     }
     let message = socket.next().await.unwrap().unwrap();
     assert_eq!(message.to_text().unwrap(), "new");
