@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use glance_testing::{NatsServer, Process, eventually, free_port};
+use glance_testing::{NatsServer, Process, ProcessBuilder, eventually, free_port};
 use tokio::time::Instant;
 
 use crate::{LIMIT, Scrape, get};
@@ -21,18 +21,27 @@ impl Program {
     /// Starts it with the clusters `main:4` and `demo:2`.
     #[must_use]
     pub fn start(name: &str, url: &str) -> Self {
+        Self::start_with(name, url, |program| program)
+    }
+
+    /// The same with further settings.
+    #[must_use]
+    pub fn start_with(
+        name: &str,
+        url: &str,
+        set: impl FnOnce(ProcessBuilder) -> ProcessBuilder,
+    ) -> Self {
         let (metrics, public) = (free_port(), free_port());
-        let process = Process::of(name)
+        let program = Process::of(name)
             .env("GLANCE_NATS_URL", url)
             .env("GLANCE_BOTS", "main:4;demo:2")
             .env("GLANCE_HOST", "127.0.0.1")
             .env("GLANCE_PORT", public.to_string())
             .env("GLANCE_BRIDGE_HOST", "127.0.0.1")
             .env("GLANCE_BRIDGE_PORT", public.to_string())
-            .env("GLANCE_METRICS_ADDRESS", format!("127.0.0.1:{metrics}"))
-            .start();
+            .env("GLANCE_METRICS_ADDRESS", format!("127.0.0.1:{metrics}"));
         Self {
-            process,
+            process: set(program).start(),
             metrics,
             public,
         }
