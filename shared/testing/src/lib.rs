@@ -7,6 +7,7 @@
 //! - [`NatsCluster`]: several of them, which keep each other's streams.
 //! - [`Proxy`] and its [`Flow`]: a TCP proxy that stalls, refuses and cuts connections.
 //! - [`ServerVersion`] and [`nats_server_program`]: which nats-server the tests use.
+//! - [`Secrets`]: keys, credentials and certificates with which one logs in at a broker.
 //! - [`Process`] and [`binary`]: a program of this workspace, its output lines, signals to it and its end.
 //! - [`eventually`] and [`free_port`].
 //!
@@ -22,6 +23,7 @@
 
 mod accounts;
 mod child;
+mod keys;
 mod nats_cluster;
 mod nats_server;
 mod ports;
@@ -32,6 +34,7 @@ mod waiting;
 mod workspace;
 
 pub use accounts::password;
+pub use keys::{Account, Authority, Secrets};
 pub use nats_cluster::NatsCluster;
 pub use nats_server::NatsServer;
 pub use ports::free_port;

@@ -62,8 +62,20 @@ impl NatsServer {
     ///
     /// As `start` does.
     pub async fn start_with_accounts(bots: &[&str]) -> Self {
+        Self::start_with_edited_accounts(bots, |text| text).await
+    }
+
+    /// The same after a change of the text, such as operators make.
+    ///
+    /// # Panics
+    ///
+    /// As `start` does.
+    pub async fn start_with_edited_accounts(
+        bots: &[&str],
+        edit: impl FnOnce(String) -> String,
+    ) -> Self {
         let mut server = Self::prepare("");
-        server.base = accounts::closed(bots);
+        server.base = edit(accounts::closed(bots));
         server.bots = bots.iter().map(ToString::to_string).collect();
         server.configure("");
         server.start_at_last().await
