@@ -69,8 +69,19 @@ impl Glance {
 
     /// Nothing if there was no answer.
     pub(crate) async fn ask(&self, method: Method, path: &str) -> Option<(StatusCode, Bytes)> {
+        self.ask_as("", method, path).await
+    }
+
+    /// The same with a passphrase.
+    pub(crate) async fn ask_as(
+        &self,
+        passphrase: &str,
+        method: Method,
+        path: &str,
+    ) -> Option<(StatusCode, Bytes)> {
         let request = Request::builder()
             .method(method)
+            .header("authorization", passphrase)
             .uri(format!("{}{path}", self.site))
             .body(Empty::<Bytes>::new())
             .expect("a request");
