@@ -1,18 +1,37 @@
-// Docker Compose, and viewers, for compose.test.js.
+// Docker Compose, what an installation says and takes, and viewers, for the tests beside this file.
 
 import { execFile } from "node:child_process";
+import { readFile } from "node:fs/promises";
 import { promisify } from "node:util";
 
 const run = promisify(execFile);
 
+const LIMITS = { timeout: 240_000, maxBuffer: 16 * 1024 * 1024 };
+
+export const SERVICES = ["balancer", "web", "bridge", "aggregator-a", "aggregator-b", "nats"];
+
 /** Runs `docker` and returns what it printed. */
 export async function docker(...words) {
-  const { stdout } = await run("docker", words, { timeout: 120_000, maxBuffer: 16 * 1024 * 1024 });
+  const { stdout } = await run("docker", words, LIMITS);
   return stdout.trim();
 }
 
 /** Runs `docker compose` for the project of this run, which the environment names. */
 export const compose = (...words) => docker("compose", ...words);
+
+/** Starts what does not run, and anew what was changed. */
+export const up = () => compose("up", "--detach", "--no-build", "--wait", "--wait-timeout", "180");
+
+/** Runs commands for a shell in a folder. */
+export const shell = (commands, folder) => run("bash", ["-euc", commands], { ...LIMITS, cwd: folder });
+
+/** Commands as the guide has them: the block after a line of a page in docs/. */
+export async function documented(page, line) {
+  const text = await readFile(new URL(`../../docs/${page}`, import.meta.url), "utf8");
+  const block = text.split(`\n${line}\n`)[1]?.match(/```sh\n(.*?)```/s);
+  if (!block) throw new Error(`docs/${page} has no commands after: ${line}`);
+  return block[1];
+}
 
 /** Brings the number of web replicas to `count`, and waits until all are healthy. */
 export const scale = (count) =>
@@ -47,6 +66,37 @@ export async function metric(container, name) {
   return values.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" "))), 0);
 }
 
+/** Somebody in the balancer's network, with an address of its own. */
+export class Client {
+  static async start() {
+    const client = new Client();
+    client.name = `${process.env.COMPOSE_PROJECT_NAME}-client`;
+    const image = (await inspect((await containers("balancer"))[0])).Config.Image;
+    const network = `${process.env.COMPOSE_PROJECT_NAME}_public`;
+    await docker("run", "--rm", "--detach", "--name", client.name, "--network", network, "--entrypoint", "sleep", image, "300");
+    client.address = await addressIn("public", client.name);
+    return client;
+  }
+
+  /** Runs a command. */
+  run(...words) {
+    return docker("exec", this.name, ...words);
+  }
+
+  leave() {
+    return docker("rm", "--force", this.name);
+  }
+}
+
+/** Reports a state; `base` is such as http://127.0.0.1:3000. */
+export const report = (base, shard, state, passphrase = process.env.GLANCE_PASSPHRASE) =>
+  fetch(`${base}/api/status/main/${shard}/${state}`, { method: "POST", headers: { Authorization: passphrase } });
+
+export const snapshot = async (base) => (await fetch(`${base}/api/snapshot`)).json();
+
+/** A cluster of the snapshot. */
+export const cluster = async (base, name) => (await snapshot(base)).clusters.find((one) => one.name === name);
+
 /** Waits until `check` gives something, and returns that; what it throws last is told when the time is over. */
 export async function eventually(what, check, { seconds = 30 } = {}) {
   const end = Date.now() + seconds * 1000;
@@ -72,13 +122,14 @@ export class Viewer {
   #socket;
   #left = false;
 
-  constructor(host) {
-    this.host = host;
+  /** @param {string} base such as http://127.0.0.1:3000 */
+  constructor(base) {
+    this.feed = `${base.replace(/^http/, "ws")}/api/feed`;
     this.#connect();
   }
 
   #connect() {
-    const socket = new WebSocket(`ws://${this.host}/api/feed`);
+    const socket = new WebSocket(this.feed);
     this.#socket = socket;
     socket.onmessage = ({ data }) => {
       const frame = JSON.parse(data);
