@@ -1,4 +1,4 @@
-/** A broker, an aggregator and a web service as processes of their own, so that each can be paused, killed and replaced. */
+/** The broker and the services as processes of their own, so that each can be paused, killed and replaced. */
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -47,10 +47,18 @@ class Service {
   }
 }
 
+/** Who has a password in nats.conf. */
+const USERS = ["aggregator", "bridge", "web", "operator", "system"];
+
 export class Services {
-  /** @param {Record<string, string>} settings */
-  static async start(settings = {}) {
+  /**
+   * A broker, an aggregator and a web service.
+   * @param {Record<string, string>} settings
+   * @param {{ accounts?: boolean }} [options] accounts: with those of nats.conf. Otherwise one connection speaks for all bots.
+   */
+  static async start(settings = {}, { accounts = false } = {}) {
     const services = new Services();
+    services.accounts = accounts;
     services.folder = await mkdtemp(join(tmpdir(), "glance-services-"));
     try {
       await services.launch(settings);
@@ -74,12 +82,16 @@ export class Services {
       GLANCE_PAGE_DIR: resolve(import.meta.dirname, "../../web"),
       ...settings,
     };
-    // Without the accounts, so that one connection speaks for all bots.
-    const [configuration] = (await readFile(CONFIGURATION, "utf8")).split("\n# ---- Who may do what.");
-    await writeFile(join(this.folder, "nats.conf"), configuration ?? "");
-    const flags = ["--config", join(this.folder, "nats.conf"), "--addr", "127.0.0.1", "--port", String(brokerPort)];
-    this.nats = new Service(process.env.GLANCE_NATS_SERVER ?? "nats-server", flags, { GLANCE_NATS_STORE: this.folder }, this.folder);
-    this.bot = await until(() => connect({ servers: this.broker, maxReconnectAttempts: -1 }), () => this.nats.log);
+    const [withoutAccounts = ""] = (await readFile(CONFIGURATION, "utf8")).split("\n# ---- Who may do what.");
+    await writeFile(join(this.folder, "nats.conf"), withoutAccounts);
+    const configuration = this.accounts ? CONFIGURATION : join(this.folder, "nats.conf");
+    const flags = ["--config", configuration, "--addr", "127.0.0.1", "--port", String(brokerPort)];
+    const variables = Object.fromEntries(USERS.map((user) => [`GLANCE_NATS_${user.toUpperCase()}_PASSWORD`, passwordOf(user)]));
+    variables.GLANCE_NATS_STORE = this.folder;
+    this.nats = new Service(process.env.GLANCE_NATS_SERVER ?? "nats-server", flags, variables, this.folder);
+    const login = this.accounts ? { user: "operator", pass: passwordOf("operator") } : {};
+    // An operator's, where there are accounts.
+    this.connection = await until(() => connect({ servers: this.broker, ...login, maxReconnectAttempts: -1 }), () => this.nats.log);
     this.startAggregator();
     await this.startWeb();
   }
@@ -87,16 +99,38 @@ export class Services {
   /** @param {Record<string, string>} settings that differ from those of the start */
   startAggregator(settings = {}) {
     this.settings = { ...this.settings, ...settings };
-    this.aggregator = new Service(`${PROGRAMS}/glance-aggregator`, [], this.settings, this.folder);
+    this.aggregator = this.program("aggregator");
+  }
+
+  /** Starts a bridge, on a port of its own. */
+  async startBridge() {
+    const [port] = await findPorts(1);
+    this.bridge = this.program("bridge", { GLANCE_BRIDGE_HOST: "127.0.0.1", GLANCE_BRIDGE_PORT: String(port) });
+    await this.ready(`http://127.0.0.1:${port}/`);
   }
 
   /** Starts the web service, on the same port each time, and waits until it has a table. */
   async startWeb() {
-    this.web = new Service(`${PROGRAMS}/glance-web`, [], this.settings, this.folder);
+    this.web = this.program("web");
+    await this.ready(this.url);
+  }
+
+  /**
+   * @param {string} name
+   * @param {Record<string, string>} settings that differ from those of the others
+   */
+  program(name, settings = {}) {
+    const login = { GLANCE_NATS_USER: name, GLANCE_NATS_PASSWORD: passwordOf(name), GLANCE_NATS_API_PREFIX: name === "aggregator" ? "" : "GLANCE.API" };
+    const all = { ...this.settings, ...(this.accounts ? login : {}), ...settings };
+    return new Service(`${PROGRAMS}/glance-${name}`, [], all, this.folder);
+  }
+
+  /** @param {string} url */
+  async ready(url) {
     await until(async () => {
-      const answer = await fetch(new URL("readyz", this.url));
+      const answer = await fetch(new URL("readyz", url));
       if (!answer.ok) throw new Error(`not ready: ${answer.status}`);
-    }, () => this.web.log + this.aggregator.log);
+    }, () => [this.web, this.bridge, this.aggregator].map((service) => service?.log).join(""));
   }
 
   /**
@@ -105,16 +139,19 @@ export class Services {
    * @param {string} body
    */
   async report(cluster, shard, body) {
-    this.bot.publish(`glance.${cluster}.${shard}.state`, body);
-    await this.bot.flush();
+    this.connection.publish(`glance.${cluster}.${shard}.state`, body);
+    await this.connection.flush();
   }
 
   async remove() {
-    await this.bot?.close();
-    for (const service of [this.web, this.aggregator, this.nats]) await service?.end();
+    await this.connection?.close();
+    for (const service of [this.web, this.bridge, this.aggregator, this.nats]) await service?.end();
     await rm(this.folder, { recursive: true, force: true });
   }
 }
+
+/** @param {string} user */
+const passwordOf = (user) => `test-${user}`;
 
 /**
  * Free ports, all found before any is used.
