@@ -10,6 +10,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# Where Debian has haproxy; only root has it on PATH.
+PATH="$PATH:/usr/sbin:/sbin"
 readonly KUBERNETES=(1.30 1.37)
 readonly EXPOSURE_MAX=2.0
 readonly PACKAGES=.tools/manifests REQUIREMENTS=deploy/kubernetes/requirements.txt

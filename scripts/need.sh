@@ -2,8 +2,14 @@
 # Makes sure that commands are there: need.sh chromium npm pip
 #
 # What is missing is installed from Debian's packages, as root or with a sudo that asks for no password. Otherwise one
-# sentence on stderr says what to install, exit code 1. Silent when everything is there.
+# sentence on stderr says what to install, exit code 1. Silent when everything is there. A package that brings a service too,
+# such as haproxy, does not start it: only the command is wanted.
 set -euo pipefail
+
+# Where Debian has haproxy; only root has it on PATH.
+PATH="$PATH:/usr/sbin:/sbin"
+
+readonly POLICY=/usr/sbin/policy-rc.d
 
 fail() {
   echo "$1" >&2
@@ -21,6 +27,7 @@ package_of() {
   case "$1" in
     pip) echo python3-pip ;;
     node) echo nodejs ;;
+    promtool) echo prometheus ;;
     *) echo "$1" ;;
   esac
 }
@@ -36,6 +43,22 @@ apt() {
   "${become[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq "$@" </dev/null 2>&1
 }
 
+# What Debian asks before it starts a service: no. Where there is such a file already, it knows better.
+forbid_services() {
+  [ ! -e "$POLICY" ] || return 0
+  trap '"${become[@]}" rm -f "$POLICY"' EXIT
+  printf '#!/bin/sh\nexit 101\n' | "${become[@]}" tee "$POLICY" >/dev/null
+  "${become[@]}" chmod 755 "$POLICY"
+}
+
+# And none of those that came is started with the machine.
+disable_services() {
+  command -v systemctl >/dev/null || return 0
+  local units
+  mapfile -t units < <(dpkg -L "${missing[@]}" | sed -nE 's#^(/usr)?/lib/systemd/system/([^/@]+\.service)$#\2#p')
+  [ "${#units[@]}" -eq 0 ] || "${become[@]}" systemctl --quiet disable "${units[@]}" >&2
+}
+
 install() {
   command -v apt-get >/dev/null || fail "please install ${missing[*]}"
   become=()
@@ -45,8 +68,10 @@ install() {
   fi
   echo "installing ${missing[*]} ..." >&2
   local log
+  forbid_services
   { log="$(apt update)" && log="$(apt install -y --no-install-recommends "${missing[@]}")"; } ||
     fail "apt-get could not install ${missing[*]}: $log"
+  disable_services
 }
 
 missing=()
@@ -54,6 +79,9 @@ for command in "$@"; do
   is_there "$command" || missing+=("$(package_of "$command")")
 done
 [ "${#missing[@]}" -eq 0 ] || install
+for command in "$@"; do
+  is_there "$command" || fail "$command is still not there, with the package $(package_of "$command")"
+done
 if [[ " $* " == *" node "* ]]; then
   check_node
 fi
