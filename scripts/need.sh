@@ -55,8 +55,10 @@ forbid_services() {
 disable_services() {
   command -v systemctl >/dev/null || return 0
   local units
-  mapfile -t units < <(dpkg -L "${missing[@]}" | sed -nE 's#^(/usr)?/lib/systemd/system/([^/@]+\.service)$#\2#p')
-  [ "${#units[@]}" -eq 0 ] || "${become[@]}" systemctl --quiet disable "${units[@]}" >&2 ||
+  units="$(dpkg -L "${missing[@]}" | sed -nE 's#^(/usr)?/lib/systemd/system/([^/@]+\.service)$#\2#p')"
+  [ -n "$units" ] || return 0
+  mapfile -t units <<<"$units"
+  "${become[@]}" systemctl --quiet disable "${units[@]}" >&2 ||
     echo "please see that none of these starts with the machine: ${units[*]}" >&2
 }
 
