@@ -63,7 +63,8 @@ test("whatever ends without being told to is started again, also after a SIGHUP"
   assert.equal(list.length, SERVICES.length + 1, "two web replicas");
   await compose("kill", "--signal", "HUP", "bridge");
   assert.equal((await report(base, 2, 3)).status, 204);
-  const before = await cluster(base, "main");
+  await eventually("it is shown", async () => (await statesOf("main"))[2] === "3");
+  const before = await statesOf("main");
   for (const container of list) await killProcess(container);
   for (const container of list) {
     await eventually("it is healthy again", async () => {
@@ -73,7 +74,7 @@ test("whatever ends without being told to is started again, also after a SIGHUP"
     }, { seconds: 90 });
   }
   await find();
-  await eventually("the table is shown", async () => (await statesOf("main")) === before.states);
+  await eventually("the table is shown", async () => (await statesOf("main")) === before);
   assert.equal((await report(base, 1, 4)).status, 204);
   await eventually("reports are shown", async () => (await statesOf("main"))[1] === "4");
 });

@@ -118,6 +118,7 @@ test("SIGHUP lets the balancer read a new certificate", async () => {
   await replace(join(WORK, "second.pem"), join(WORK, "certificates/glance.pem"));
   await compose("kill", "--signal", "HUP", "balancer");
   await eventually("the new one is shown", async () => (await subject()) === "second");
-  assert.equal((await fetch(`${secure}/plain`)).status, 200);
+  // A new worker has to ask for the names of the services first.
+  await eventually("the page is served", async () => (await fetch(`${secure}/plain`)).status === 200, { seconds: 5 });
   await same("balancer", balancer);
 });
