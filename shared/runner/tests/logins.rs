@@ -61,12 +61,7 @@ async fn with_a_credentials_file() {
 async fn with_certificates_of_both_sides() {
     let secrets = Secrets::new();
     let (ours, other) = (secrets.authority("ca.pem"), secrets.authority("other.pem"));
-    let (certificate, key) = secrets.certificate(&ours, "server", "127.0.0.1");
-    let tls = format!(
-        "tls {{ cert_file: {certificate:?}, key_file: {key:?}, ca_file: {:?}, verify: true }}",
-        ours.file
-    );
-    let server = NatsServer::start_with(&tls).await;
+    let server = NatsServer::start_with(&secrets.tls_of_both_sides(&ours)).await;
     let (certificate, key) = secrets.certificate(&ours, "client", "glance-web");
     let with = |roots: &Authority, shown: bool| BrokerOptions {
         nats_ca: Some(roots.file.clone()),

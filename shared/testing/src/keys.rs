@@ -77,6 +77,16 @@ impl Secrets {
         )
     }
 
+    /// What a broker's configuration says for TLS in which clients show a certificate of this authority too.
+    #[must_use]
+    pub fn tls_of_both_sides(&self, authority: &Authority) -> String {
+        let (certificate, key) = self.certificate(authority, "server", "127.0.0.1");
+        format!(
+            "tls {{ cert_file: {certificate:?}, key_file: {key:?}, ca_file: {:?}, verify: true }}",
+            authority.file
+        )
+    }
+
     /// The credentials file of a user of this account, with the seed of the user, or of a stranger.
     #[must_use]
     pub fn credentials(&self, name: &str, account: &Account, is_stranger: bool) -> PathBuf {
